@@ -1,0 +1,45 @@
+# The two commands a newcomer needs are `make demo` and `make test`; both do all the set-up.
+PYTHON  ?= python3
+UV_PIN  := uv==0.13.8
+BIN     := .venv/bin
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+STAMP   := .venv/.installed
+DEMO    := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED))
+
+.PHONY: setup demo test check lint bench fuzz constraints clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile $(PLUGINS:%=%/pyproject.toml)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV_PIN)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[postgres]' $(PLUGINS:%=-e %) --group dev
+	touch $@
+
+demo: setup
+	$(BIN)/meterplex demo $(DEMO)
+
+test: setup
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage report --skip-covered --skip-empty
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases tests plugins/*/tests migrations bench
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+check: lint test
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+# Exact versions, names only: no index address, no workspace member.
+constraints:
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+	  --all-extras --group dev $(PLUGINS:plugins/%=--no-emit-package meterplex-%) --no-emit-package meterplex pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf .venv

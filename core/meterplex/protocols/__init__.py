@@ -1,0 +1,1 @@
+"""Protocols of the field, sans-I/O: bytes to values and back."""

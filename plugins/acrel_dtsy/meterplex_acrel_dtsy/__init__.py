@@ -1,0 +1,1 @@
+"""meterplex plugin: Acrel DTSY1352 and DDSY1352 prepaid meters."""
