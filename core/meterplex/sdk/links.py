@@ -7,9 +7,10 @@ transparent forward) it cannot tell, except for :attr:`Link.framing`.
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from meterplex.protocols.spans import Span as Span
 
 
 class Framing(StrEnum):
@@ -19,14 +20,6 @@ class Framing(StrEnum):
     """As the driver made it. Modbus drivers add address and CRC (RTU)."""
     TCP = "tcp"
     """Modbus TCP: the driver adds an MBAP header; the gateway makes RTU of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Where a reply lies in a buffer: ``buffer[start:end]``."""
-
-    start: int
-    end: int
 
 
 class Delimiter(Protocol):
