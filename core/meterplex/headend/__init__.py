@@ -1,0 +1,1 @@
+"""The head-end: channels, their one talker, the bus scheduler, and the delivery of commands."""
