@@ -166,7 +166,7 @@ def predict_bus(
     groups: Sequence[DeviceGroup],
     *,
     interval_s: float,
-    probe_s: float = 60.0,
+    probe_s: float = 30.0,
     devices_max: int | None = None,
 ) -> BusPrediction:
     """Predict a bus with these devices, each read every ``interval_s``.
