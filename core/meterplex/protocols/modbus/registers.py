@@ -48,6 +48,11 @@ class RegisterFormat(StrEnum):
         """Whether it can hold a negative number."""
         return self in _SIGNED
 
+    @property
+    def decimal(self) -> bool:
+        """Whether it is packed BCD: four decimal digits a register."""
+        return self in _BCD
+
 
 _WORDS: Final = {form: int(form.value.lstrip("usfloatbcd")) // 16 for form in RegisterFormat}
 _SIGNED: Final = frozenset(
@@ -86,9 +91,9 @@ def decode(
     if form is RegisterFormat.FLOAT32:
         number = Decimal(struct.unpack(">f", data)[0])
         return number if number.is_finite() else None
-    if form in _BCD:
+    if form.decimal:
         return Decimal(_decode_bcd(data))
-    return Decimal(int.from_bytes(data, "big", signed=form in _SIGNED))
+    return Decimal(int.from_bytes(data, "big", signed=form.signed))
 
 
 def encode(
@@ -104,10 +109,10 @@ def encode(
     if value != int(value):
         raise EncodeError(f"{value} is no whole number, as {form} needs")
     try:
-        if form in _BCD:
+        if form.decimal:
             data = _encode_bcd(int(value), form)
         else:
-            data = int(value).to_bytes(form.words * 2, "big", signed=form in _SIGNED)
+            data = int(value).to_bytes(form.words * 2, "big", signed=form.signed)
     except (OverflowError, ValueError) as error:
         raise EncodeError(f"{value} does not fit {form}") from error
     return from_bytes(data, order)
