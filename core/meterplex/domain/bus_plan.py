@@ -13,7 +13,7 @@ time, ``D`` for one try of each dead device and ``P`` for ``probe_s`` the round 
     C = L / (1 - D / P)  when a round is shorter: it carries only its share of the tries
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -120,6 +120,19 @@ class DeviceGroup:
         return self.frames[0].request * line.character_s + wait_s + gap_s
 
 
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Devices of one kind on a bus, as far as the bus's limits go.
+
+    Attributes:
+        devices_max: how many such devices one bus may carry.
+    """
+
+    protocol: str
+    count: int
+    devices_max: int
+
+
 class BusConcern(StrEnum):
     """What is wrong with a planned bus."""
 
@@ -185,6 +198,7 @@ def predict_bus(
         raise ValueError("a bus needs at least one device")
     if interval_s <= 0 or probe_s <= 0:
         raise ValueError("interval and probe time must be positive")
+    populations = [Population(g.protocol, g.count, g.devices_max) for g in groups]
     tries_s = sum(group.dead * group.try_s(line) for group in groups)
     usual_s = _live_s(line, groups, worst=False)
     round_s = _round_s(usual_s, tries_s, probe_s)
@@ -201,7 +215,7 @@ def predict_bus(
         interval_s=interval_s,
         load=load,
         freshness_s=freshness_s,
-        warnings=(*_load_warnings(load), *_population_warnings(groups, devices_max)),
+        warnings=(*_load_warnings(load), *check_population(populations, devices_max)),
     )
 
 
@@ -229,17 +243,24 @@ def _load_warnings(load: float) -> tuple[BusWarning, ...]:
     return ()
 
 
-def _population_warnings(
-    groups: Sequence[DeviceGroup], devices_max: int | None
+def check_population(
+    populations: Iterable[Population], devices_max: int | None = None
 ) -> tuple[BusWarning, ...]:
-    present = [group for group in groups if group.count]
-    devices = sum(group.count for group in present)
-    limit = min(group.devices_max for group in present) if devices_max is None else devices_max
+    """Check how many devices of how many protocols are on one bus.
+
+    Args:
+        populations: kinds with a count of 0 are left out.
+        devices_max: overrides the smallest limit of the kinds.
+    """
+    present = [population for population in populations if population.count]
+    devices = sum(population.count for population in present)
+    limits = [population.devices_max for population in present]
+    limit = min(limits, default=0) if devices_max is None else devices_max
     warnings = []
     if devices > limit:
         text = f"{devices} devices on one bus, it carries {limit}"
         warnings.append(BusWarning(BusConcern.TOO_MANY_DEVICES, text))
-    protocols = sorted({group.protocol for group in present})
+    protocols = sorted({population.protocol for population in present})
     if len(protocols) > 1:
         text = f"devices of {len(protocols)} protocols on one bus: {', '.join(protocols)}"
         warnings.append(BusWarning(BusConcern.MIXED_PROTOCOLS, text))
