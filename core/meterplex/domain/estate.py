@@ -167,6 +167,7 @@ class Meter:
         reading_interval: overrides the site's.
         settings: of the model, for this meter.
         flags: conditions it reported last (``alarm_1``, ``meter_fault`` ...).
+        removed_at: when it was taken out, which frees its address; None while installed.
     """
 
     id: MeterId
@@ -182,6 +183,7 @@ class Meter:
     state_since: datetime | None = None
     lost_reason: LostReason | None = None
     flags: frozenset[str] = frozenset()
+    removed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,148 @@
+"""Repository of commands to devices: every move is a compare-and-set."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from meterplex.db import tables
+from meterplex.db.errors import DatabaseError, NotFoundError
+from meterplex.db.repository import Repository
+from meterplex.domain.commands import MOVES, Command, CommandId, CommandState
+from meterplex.domain.estate import MeterId, OrganisationId
+
+_SETTLED: Final = frozenset(state for state, onwards in MOVES.items() if not onwards)
+
+
+class IllegalMoveError(DatabaseError):
+    """A move that the life of a command does not know."""
+
+
+class Commands(Repository):
+    """The commands; lists come oldest first."""
+
+    async def add(self, command: Command) -> None:
+        """Add one; see :meth:`add_all`."""
+        await self.add_all([command])
+
+    async def add_all(self, commands: Iterable[Command]) -> None:
+        """Add commands.
+
+        Raises:
+            MissingReferenceError: the organisation has no such meter.
+        """
+        await self._insert(tables.command, [_to_row(command) for command in commands])
+
+    async def get(self, organisation_id: OrganisationId, command_id: CommandId) -> Command:
+        """Return one.
+
+        Raises:
+            NotFoundError: the organisation has no such command.
+        """
+        columns = tables.command.c
+        found = await self._select(
+            columns.organisation_id == organisation_id, columns.id == command_id
+        )
+        if not found:
+            raise NotFoundError(f"no command {command_id} in this organisation")
+        return found[0]
+
+    async def in_states(
+        self, states: Collection[CommandState], organisation_id: OrganisationId | None = None
+    ) -> tuple[Command, ...]:
+        """Return all commands in some states, of one organisation or of all."""
+        columns = tables.command.c
+        where: list[sa.ColumnElement[bool]] = [columns.state.in_(sorted(states))]
+        if organisation_id is not None:
+            where.append(columns.organisation_id == organisation_id)
+        return await self._select(*where)
+
+    async def of_meter(
+        self, organisation_id: OrganisationId, meter_id: MeterId
+    ) -> tuple[Command, ...]:
+        """Return all commands that a meter ever got."""
+        columns = tables.command.c
+        return await self._select(
+            columns.organisation_id == organisation_id, columns.meter_id == meter_id
+        )
+
+    async def of_batch(
+        self, organisation_id: OrganisationId, batch_id: UUID
+    ) -> tuple[Command, ...]:
+        """Return the commands that were asked for together."""
+        columns = tables.command.c
+        return await self._select(
+            columns.organisation_id == organisation_id, columns.batch_id == batch_id
+        )
+
+    async def move(
+        self,
+        organisation_id: OrganisationId,
+        command_id: CommandId,
+        from_states: Collection[CommandState],
+        to_state: CommandState,
+        *,
+        at: datetime,
+        outcome: str = "",
+    ) -> Command | None:
+        """Move a command on, if it is in one of ``from_states``; of several callers one wins.
+
+        A move to SENT counts an attempt and is made only before ``not_after``. A move from SENT
+        back to QUEUED takes the attempt back: no byte had left. A move to a last state sets
+        ``settled_at``.
+
+        Returns:
+            The command after the move; None when it is in another state, is not there, or may no
+            longer be sent.
+
+        Raises:
+            IllegalMoveError: no command may go this way.
+        """
+        _check_move(from_states, to_state)
+        columns = tables.command.c
+        where = [
+            columns.organisation_id == organisation_id,
+            columns.id == command_id,
+            columns.state.in_(sorted(from_states)),
+        ]
+        if to_state is CommandState.SENT:
+            where.append(columns.not_after > at)
+        result = await self._execute(
+            sa.update(tables.command)
+            .where(*where)
+            .values(state=to_state, outcome=outcome, **_consequences(to_state, at))
+            .returning(tables.command)
+        )
+        row = result.mappings().one_or_none()
+        return None if row is None else Command(**row)
+
+    async def _select(self, *where: sa.ColumnElement[bool]) -> tuple[Command, ...]:
+        columns = tables.command.c
+        rows = await self._rows(
+            sa.select(tables.command).where(*where).order_by(columns.created_at, columns.id)
+        )
+        return tuple(Command(**row) for row in rows)
+
+
+def _check_move(from_states: Collection[CommandState], to_state: CommandState) -> None:
+    for state in from_states:
+        if to_state not in MOVES[state]:
+            raise IllegalMoveError(f"a command cannot go from {state} to {to_state}")
+
+
+def _consequences(to_state: CommandState, at: datetime) -> dict[str, Any]:
+    columns = tables.command.c
+    if to_state is CommandState.SENT:
+        return {"sent_at": at, "attempts": columns.attempts + 1}
+    if to_state is CommandState.QUEUED:
+        unsent = sa.case((columns.state == CommandState.SENT, 1), else_=0)
+        return {"attempts": columns.attempts - unsent}
+    return {"settled_at": at} if to_state in _SETTLED else {}
+
+
+def _to_row(command: Command) -> dict[str, Any]:
+    row = {field.name: getattr(command, field.name) for field in fields(command)}
+    return row | {"arguments": dict(command.arguments)}

@@ -1,0 +1,133 @@
+"""The database: opened once by the program, it hands out units of work."""
+
+from types import TracebackType
+from typing import Final, Self
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from meterplex.db.errors import DatabaseUrlError, translate
+from meterplex.db.unit_of_work import UnitOfWork
+
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+_WAIT_S: Final = 30
+
+
+def driver_url(url: str) -> sa.URL:
+    """Return the URL with its asynchronous driver.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or
+            ``postgresql://user:password@host:port/name``.
+
+    Raises:
+        DatabaseUrlError: it is of another kind, or of a database in memory.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError as error:
+        raise DatabaseUrlError(f"database URL {url!r}: {error}") from error
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise DatabaseUrlError(
+            f"database URL of kind {parsed.drivername!r}: expected sqlite:///path or postgresql://"
+        )
+    if parsed.drivername == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise DatabaseUrlError("database URL sqlite://: a file is needed, sqlite:///path")
+    return parsed.set(drivername=driver)
+
+
+class Database:
+    """An open database.
+
+    On SQLite one connection writes, so that writers of this program wait in line instead of
+    polling the file's lock; others read what was last committed. On PostgreSQL all come from one
+    pool.
+    """
+
+    def __init__(self, writers: AsyncEngine, readers: AsyncEngine) -> None:
+        self._writers = writers
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, url: str, *, connections_max: int = 10) -> Self:
+        """Open a database and see that it answers.
+
+        Raises:
+            DatabaseUrlError: see :func:`driver_url`.
+            DatabaseUnavailableError: it does not answer.
+        """
+        parsed = driver_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            database = cls(
+                _sqlite_engine(parsed, connections=1, writing=True),
+                _sqlite_engine(parsed, connections=connections_max, writing=False),
+            )
+        else:
+            engine = create_async_engine(
+                parsed,
+                pool_size=connections_max,
+                max_overflow=0,
+                pool_timeout=_WAIT_S,
+                pool_pre_ping=True,
+            )
+            readers = engine.execution_options(postgresql_readonly=True)
+            database = cls(engine, readers)
+        try:
+            async with database._writers.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        except (exc.SQLAlchemyError, OSError) as error:
+            await database.close()
+            raise translate(error) from error
+        return database
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._writers.dispose()
+        await self._readers.dispose()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    def unit_of_work(self, *, read_only: bool = False) -> UnitOfWork:
+        """Return a new unit of work, to be entered with ``async with``.
+
+        A writing one on SQLite holds the file's only write lock from its beginning: keep it short,
+        and never open a second one inside it. A read-only one takes no lock and cannot write.
+        """
+        return UnitOfWork(self._readers if read_only else self._writers)
+
+
+def _sqlite_engine(url: sa.URL, *, connections: int, writing: bool) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=_WAIT_S)
+
+    def configure(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # the driver shall not begin transactions of its own
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA busy_timeout = {_WAIT_S * 1000}")
+        if not writing:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    event.listen(engine.sync_engine, "connect", configure)
+    event.listen(engine.sync_engine, "begin", begin)
+    return engine
