@@ -1,6 +1,7 @@
 from datetime import datetime
 
 import pytest
+
 from meterplex_acrel_dtsy.twin_calendar import TwinCalendar
 
 SHARP, PEAK, FLAT, VALLEY = range(4)

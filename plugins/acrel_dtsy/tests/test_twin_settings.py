@@ -1,7 +1,7 @@
 import pytest
-from meterplex_acrel_dtsy.twin_settings import TwinSettings
 
 from meterplex.sdk import SettingsError
+from meterplex_acrel_dtsy.twin_settings import TwinSettings
 
 
 def test_texts_become_exact_numbers() -> None:

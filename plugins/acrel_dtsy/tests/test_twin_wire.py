@@ -1,4 +1,5 @@
 import pytest
+
 from meterplex_acrel_dtsy.twin_wire import crc16, decipher, is_sealed, seal
 
 # Frames of the sheet, sections 3, 4, 4a, 4b, 7, 10.
