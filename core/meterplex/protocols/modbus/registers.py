@@ -104,6 +104,8 @@ def encode(
     Raises:
         EncodeError: not a whole number (but for float32) or outside what the format holds.
     """
+    if not Decimal(value).is_finite():
+        raise EncodeError(f"{value} is no number")
     if form is RegisterFormat.FLOAT32:
         return from_bytes(_encode_float(value), order)
     if value != int(value):
@@ -121,7 +123,7 @@ def encode(
 def _encode_float(value: Decimal | int) -> bytes:
     try:
         return struct.pack(">f", value)
-    except (OverflowError, ValueError) as error:
+    except OverflowError as error:
         raise EncodeError(f"{value} does not fit {RegisterFormat.FLOAT32}") from error
 
 
