@@ -4,6 +4,7 @@ RTU or Modbus TCP framing is chosen by :attr:`~meterplex.sdk.links.Link.framing`
 not see the difference. Addresses are those of the PDU, from 0.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Final
@@ -50,10 +51,10 @@ def check_unit_address(text: str) -> str:
     Raises:
         SettingsError: it is something else.
     """
-    digits = text.strip()
-    if not (digits.isascii() and digits.isdecimal() and 1 <= int(digits) <= rtu.UNIT_MAX):
+    match = re.fullmatch(r"0*([1-9][0-9]{0,2})", text.strip())
+    if match is None or int(match[1]) > rtu.UNIT_MAX:
         raise SettingsError(f"address {text!r}: expected a number within 1..{rtu.UNIT_MAX}")
-    return str(int(digits))
+    return match[1]
 
 
 class ModbusMaster:
@@ -172,9 +173,13 @@ class ModbusMaster:
             mbap.encode_adu(transaction, self._unit, request.pdu), delimiter, control=control
         )
         try:
-            _, unit, pdu = mbap.decode_adu(reply)
+            answered, unit, pdu = mbap.decode_adu(reply)
         except FrameError as error:
             raise DamagedReplyError(f"address {self._unit}: {error}") from error
+        if answered != transaction:
+            raise DamagedReplyError(
+                f"address {self._unit}: reply to transaction {answered}, expected {transaction}"
+            )
         return self._fitting(request, unit, pdu)
 
     def _fitting(self, request: Request, unit: int, pdu: bytes) -> bytes:
