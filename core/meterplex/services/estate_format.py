@@ -56,7 +56,9 @@ TABLES: Final[Mapping[str, TableFormat]] = {
 }
 """In the order in which rows may refer to each other."""
 
-GATEWAY_DIALECTS: Final = ("dtu", "qgdw376", "acrel_1f1f", "acrel_4g", "dlms", "secure")
+GATEWAY_DIALECTS: Final = ("dtu", "qgdw376", "acrel_1f1f", "acrel_4g", "dlms", "secure", "tcp")
+"""How a gateway speaks when it dials in; ``tcp`` is one that is dialled."""
+
 ACCOUNT_MODES: Final = ("prepaid_server", "prepaid_meter", "postpaid", "card", "token")
 
 

@@ -1,0 +1,219 @@
+"""Takes an estate file into the database: everything or nothing.
+
+The file is laid over what stands, judged as a whole, and written in one transaction with one audit
+entry. A file that was imported before changes nothing. What is not in the file stays as it is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import uuid_utils.compat
+
+from meterplex.db import Database, UnitOfWork
+from meterplex.domain.audit import AuditRecord
+from meterplex.domain.estate import Organisation, OrganisationId
+from meterplex.plugin_manager import PluginManager
+from meterplex.services.estate_checks import check_draft
+from meterplex.services.estate_draft import EstateDraft, StandingEstate, TableCount
+from meterplex.services.estate_draft_writing import write_draft
+from meterplex.services.estate_files import EstateFile, EstateProblem
+from meterplex.services.estate_format import TABLES, format_problems, nearest
+from meterplex.services.estate_rows import EstateRows
+
+Progress = Callable[[int, int], None]
+"""Told how many steps of how many are done."""
+
+READING_INTERVAL: Final = timedelta(minutes=30)
+
+
+class EstateRefusedError(Exception):
+    """The file was not taken in; nothing of it was kept.
+
+    Attributes:
+        problems: everything that is wrong with it, in the order of the file.
+        warnings: what would have been said about it otherwise.
+    """
+
+    def __init__(
+        self, name: str, problems: Iterable[EstateProblem], warnings: Iterable[EstateProblem]
+    ) -> None:
+        self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
+        count = len(self.problems)
+        super().__init__(f"{name}: {count} problem{'s' * (count != 1)}, nothing was imported")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did, or with ``dry_run`` would do.
+
+    Attributes:
+        tables: by name of the table; ``usage_point`` and ``binding`` come from rows of meters.
+        skipped: rows that were checked and are not kept, by table.
+    """
+
+    organisation: str
+    tables: Mapping[str, TableCount]
+    skipped: Mapping[str, int]
+    warnings: tuple[EstateProblem, ...]
+    dry_run: bool
+
+    @property
+    def changes(self) -> int:
+        """How many things were added or updated."""
+        return sum(count.added + count.updated for count in self.tables.values())
+
+
+async def import_estate(
+    database: Database,
+    plugins: PluginManager,
+    file: EstateFile,
+    *,
+    operator: str,
+    at: datetime,
+    dry_run: bool = False,
+    reading_interval: timedelta = READING_INTERVAL,
+    progress: Progress = lambda done, total: None,
+) -> ImportReport:
+    """Take a file in.
+
+    Args:
+        at: now; changed bindings begin then.
+        dry_run: judge the file and count, but write nothing.
+        reading_interval: of sites that say nothing else.
+
+    Raises:
+        EstateRefusedError: there is a problem in the file.
+        ConflictError: somebody else changed the estate meanwhile.
+    """
+    async with database.unit_of_work(read_only=dry_run) as uow:
+        organisation, is_new, problems = await _organisation(uow, file)
+        standing = await _standing(uow, organisation, is_new, file)
+        draft = EstateDraft.over(standing, uuid_utils.compat.uuid7)
+        draft.problems += [*file.problems, *problems, *format_problems(file)]
+        rows = EstateRows(draft, plugins, reading_interval=reading_interval, at=at)
+        _lay(draft, rows, file, progress)
+        check_draft(draft, plugins)
+        if draft.problems:
+            raise EstateRefusedError(
+                file.name, _in_order(draft.problems), _in_order(draft.warnings)
+            )
+        report = _report(draft, file, dry_run=dry_run)
+        if report.changes and not dry_run:
+            await write_draft(uow, draft, at)
+            await uow.audit.append(_audit_record(draft, report, file, operator, at))
+            await uow.commit()
+    return report
+
+
+async def _organisation(
+    uow: UnitOfWork, file: EstateFile
+) -> tuple[Organisation, bool, list[EstateProblem]]:
+    """Return whose estate the file is, whether that is new, and what is wrong with the question."""
+    known = await uow.organisations.all()
+    rows = [row for row in file.rows if row.table == "organisation"]
+    problems = [row.problem("", "one file describes one organisation") for row in rows[1:]]
+    unnamed = Organisation(OrganisationId(uuid_utils.compat.uuid7()), "", "XXX", "en")
+    if rows:
+        name = rows[0].cells.get("name", "")
+        standing = next((each for each in known if each.name == name), None)
+        return standing or replace(unnamed, name=name), standing is None, problems
+    if len(known) == 1:
+        return known[0], False, problems
+    reason = f"is missing{nearest('', [each.name for each in known])}"
+    return unnamed, True, [*problems, EstateProblem("organisation", 0, "", reason)]
+
+
+async def _standing(
+    uow: UnitOfWork, organisation: Organisation, is_new: bool, file: EstateFile
+) -> StandingEstate:
+    if is_new:
+        return StandingEstate(organisation, is_new)
+    whose = organisation.id
+    meters = await uow.meters.all(whose)
+    installed = {meter.serial for meter in meters}
+    named = {row.cells.get("serial", "") for row in file.rows if row.table == "meter"}
+    removed = [await uow.meters.by_serial(whose, serial) for serial in sorted(named - installed)]
+    return StandingEstate(
+        organisation=organisation,
+        is_new=is_new,
+        sites=await uow.sites.all(whose),
+        buildings=await uow.buildings.all(whose),
+        units=await uow.units.all(whose),
+        gateways=await uow.gateways.all(whose),
+        channels=await uow.channels.all(whose),
+        meters=(*meters, *(meter for meter in removed if meter is not None)),
+        usage_points=await uow.usage_points.all(whose),
+        bindings=await uow.bindings.open(whose),
+    )
+
+
+def _lay(draft: EstateDraft, rows: EstateRows, file: EstateFile, progress: Progress) -> None:
+    ordered = sorted(
+        (row for row in file.rows if row.table in TABLES), key=lambda row: _TABLE_ORDER[row.table]
+    )
+    for done, row in enumerate(ordered, 1):
+        rows.take(row)
+        progress(done, len(ordered))
+
+
+_TABLE_ORDER: Final = {table: index for index, table in enumerate(TABLES)}
+
+
+def _in_order(problems: Iterable[EstateProblem]) -> list[EstateProblem]:
+    return sorted(
+        problems, key=lambda each: (_TABLE_ORDER.get(each.table, -1), each.table, each.row)
+    )
+
+
+def _report(draft: EstateDraft, file: EstateFile, *, dry_run: bool) -> ImportReport:
+    accounts = sum(row.table == "account" for row in file.rows)
+    warnings = _in_order(draft.warnings)
+    if accounts:
+        reason = (
+            f"{accounts} row{'s' * (accounts != 1)} checked but NOT imported: this version keeps "
+            "no accounts; import the file again once it does"
+        )
+        warnings.append(EstateProblem("account", 0, "", reason))
+    return ImportReport(
+        organisation=draft.organisation.name,
+        tables=_counts(draft),
+        skipped={"account": accounts} if accounts else {},
+        warnings=tuple(warnings),
+        dry_run=dry_run,
+    )
+
+
+def _counts(draft: EstateDraft) -> dict[str, TableCount]:
+    is_new = draft.organisation_is_new
+    return {
+        "organisation": TableCount(added=int(is_new), unchanged=int(not is_new)),
+        "site": draft.sites.count(),
+        "building": draft.buildings.count(),
+        "unit": draft.units.count(),
+        "gateway": draft.gateways.count(),
+        "channel": draft.channels.count(),
+        "meter": draft.meters.count(),
+        "usage_point": draft.usage_points.count(),
+        "binding": draft.bindings.count(),
+    }
+
+
+def _audit_record(
+    draft: EstateDraft, report: ImportReport, file: EstateFile, operator: str, at: datetime
+) -> AuditRecord:
+    detail = {
+        table: f"{count.added} added, {count.updated} updated"
+        for table, count in report.tables.items()
+        if count.added or count.updated
+    }
+    return AuditRecord(
+        organisation_id=draft.organisation_id,
+        at=at,
+        operator=operator,
+        action="estate.import",
+        subject=f"organisation {draft.organisation_id}",
+        detail={"file": file.name, **detail},
+    )
