@@ -63,8 +63,10 @@ CAPABILITIES: Final = frozenset(
         Capability.LIMITS,
         Capability.CALENDAR,
         Capability.CLOCK,
+        Capability.COUNT_CHECKED,
     }
 )
+"""The last one only with the setting that a bench check proved it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,8 @@ class AcrelDriver(MeterDriver):
         self._by_profile = ModbusProfileDriver(variant.profile, link, self._address)
         self._settings = AcrelSettings.parse(settings)
         self._layout = SnapshotLayout.of(variant.profile, variant.phases, self._settings)
-        checked = {Capability.COUNT_CHECKED} if self._settings.count_checked else set()
-        self.capabilities = CAPABILITIES | checked
+        unproven = set() if self._settings.count_checked else {Capability.COUNT_CHECKED}
+        self.capabilities = CAPABILITIES - unproven
 
     async def identify(self) -> Identity:
         """Read the model word, then the meter number."""
