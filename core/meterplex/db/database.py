@@ -62,20 +62,12 @@ class Database:
         """
         parsed = driver_url(url)
         if parsed.get_backend_name() == "sqlite":
-            database = cls(
-                _sqlite_engine(parsed, connections=1, writing=True),
-                _sqlite_engine(parsed, connections=connections_max, writing=False),
-            )
+            writers = create_engine(parsed)
+            readers = create_engine(parsed, connections=connections_max, read_only=True)
         else:
-            engine = create_async_engine(
-                parsed,
-                pool_size=connections_max,
-                max_overflow=0,
-                pool_timeout=_WAIT_S,
-                pool_pre_ping=True,
-            )
-            readers = engine.execution_options(postgresql_readonly=True)
-            database = cls(engine, readers)
+            writers = create_engine(parsed, connections=connections_max)
+            readers = writers.execution_options(postgresql_readonly=True)
+        database = cls(writers, readers)
         try:
             async with database._writers.connect() as connection:
                 await connection.execute(sa.text("SELECT 1"))
@@ -111,23 +103,35 @@ class Database:
         return UnitOfWork(self._readers if read_only else self._writers)
 
 
-def _sqlite_engine(url: sa.URL, *, connections: int, writing: bool) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=connections, max_overflow=0, pool_timeout=_WAIT_S)
+def create_engine(url: sa.URL, *, connections: int = 1, read_only: bool = False) -> AsyncEngine:
+    """Return an engine on which a transaction is what its database calls one."""
+    engine = create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=_WAIT_S,
+        pool_pre_ping=url.get_backend_name() == "postgresql",
+    )
+    if url.get_backend_name() == "sqlite":
+        _make_strict(engine, read_only=read_only)
+    return engine
+
+
+def _make_strict(engine: AsyncEngine, *, read_only: bool) -> None:
+    """Let SQLAlchemy, not the SQLite driver, begin transactions; make them durable and checked."""
 
     def configure(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the driver shall not begin transactions of its own
+        connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA busy_timeout = {_WAIT_S * 1000}")
-        if not writing:
-            cursor.execute("PRAGMA query_only = ON")
+        cursor.execute(f"PRAGMA query_only = {int(read_only)}")
         cursor.close()
 
     def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     event.listen(engine.sync_engine, "connect", configure)
     event.listen(engine.sync_engine, "begin", begin)
-    return engine

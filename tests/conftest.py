@@ -1,0 +1,172 @@
+"""Fixtures of all tests: databases of both kinds, and foreign programs.
+
+PostgreSQL comes from the installed binaries, as a private cluster in a temporary folder, one for
+each test process. Each test gets a database of its own, copied from a migrated template.
+"""
+
+import asyncio
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from meterplex.db import Database, migrations
+
+
+def refuse_or_skip(reason: str) -> None:
+    """Skip the test; fail it where everything has to be there."""
+    if os.environ.get("METERPLEX_TEST_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def require_program() -> Callable[..., Path]:
+    """Return a function that gives the path of the first of some programs that is installed."""
+
+    def require(*names: str) -> Path:
+        for name in names:
+            path = shutil.which(name) or next(
+                (str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))),
+                None,
+            )
+            if path is not None:
+                return Path(path)
+        refuse_or_skip(f"not installed: {' or '.join(names)}")
+        raise AssertionError
+
+    return require
+
+
+class PostgresCluster:
+    """A private server that listens on a socket in its own folder."""
+
+    def __init__(self, bin_dir: Path) -> None:
+        self._bin_dir = bin_dir
+        self.folder = Path(tempfile.mkdtemp(prefix="meterplex-pg-"))
+        self._as_user: list[str] = []
+        if os.geteuid() == 0:  # the server refuses to run as root
+            user = pwd.getpwnam("postgres")
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
+            self._as_user += ["--clear-groups", "--"]
+        self._numbers = count(1)
+
+    def start(self) -> None:
+        data = self.folder / "data"
+        self._run("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "60",
+        }
+        arguments = " ".join(f"-c {name}='{value}'" for name, value in options.items())
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", str(data), "-w", "-l", log, "-o", arguments, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "-w", "stop")
+        shutil.rmtree(self.folder)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    async def create_database(self, template: str = "template1") -> str:
+        """Return the name of a new database."""
+        name = f"test_{next(self._numbers)}"
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    async def execute(self, statement: str) -> None:
+        connection = await asyncpg.connect(
+            host=str(self.folder), user="postgres", database="postgres"
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._bin_dir / program), *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False, timeout=60
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout}{done.stderr}")
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(require_program: Callable[..., Path]) -> Iterator[PostgresCluster]:
+    """A running private PostgreSQL server."""
+    cluster = PostgresCluster(require_program("initdb").parent)
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_cluster: PostgresCluster) -> str:
+    """URL of an empty database of the private server, shared by a session."""
+    return postgres_cluster.url(asyncio.run(postgres_cluster.create_database()))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_cluster: PostgresCluster) -> str:
+    """Name of a migrated database without rows."""
+    name = asyncio.run(postgres_cluster.create_database())
+    asyncio.run(migrations.upgrade(postgres_cluster.url(name)))
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file without rows."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    asyncio.run(migrations.upgrade(f"sqlite:///{path}"))
+    return path
+
+
+BOTH_DATABASES = [
+    pytest.param("sqlite"),
+    pytest.param("postgresql", marks=pytest.mark.integration),
+]
+
+
+@pytest.fixture(params=BOTH_DATABASES)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a database without any schema, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    cluster: PostgresCluster = request.getfixturevalue("postgres_cluster")
+    return cluster.url(asyncio.run(cluster.create_database()))
+
+
+@pytest.fixture(params=BOTH_DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a migrated database without rows, of each kind in turn."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        yield f"sqlite:///{shutil.copy(template, tmp_path / 'meterplex.db')}"
+        return
+    cluster: PostgresCluster = request.getfixturevalue("postgres_cluster")
+    template_name: str = request.getfixturevalue("postgres_template")
+    name = asyncio.run(cluster.create_database(template_name))
+    yield cluster.url(name)
+    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open, migrated database without rows, of each kind in turn."""
+    async with await Database.open(database_url) as database:
+        yield database
