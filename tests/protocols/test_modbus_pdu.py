@@ -148,6 +148,11 @@ def test_what_cannot_be_said_is_refused(make: Callable[[], object], complaint: s
         make()
 
 
+def test_request_for_no_registers_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="count 0"):
+        decode_read_request(pdu("03 0000 0000"))
+
+
 DECODERS: list[Callable[[bytes], object]] = [
     decode_exception,
     decode_read_reply,

@@ -130,6 +130,7 @@ class RegisterLink:
         self.inputs: dict[int, int] = {}
         self.reads: list[tuple[int, int, int]] = []
         self.writes: list[bytes] = []
+        self.refuse_read = 0
         self.refuse_write = 0
         self.silent_after_write = False
         self.unreachable = False
@@ -158,6 +159,8 @@ class RegisterLink:
         if self.writes and self.after_write:
             self.holding.update(self.after_write.pop(0))
         image = self.holding if pdu[0] == 3 else self.inputs
+        if self.refuse_read:
+            return encode_exception(pdu[0], self.refuse_read)
         words = [image.get(address) for address in range(start, start + count)]
         if words[0] is None:
             return encode_exception(pdu[0], 2)
@@ -209,7 +212,12 @@ def test_model_says_what_the_profile_says(profile: RegisterProfile) -> None:
     assert model.bus.devices_max == 16
     assert model.capabilities == frozenset()
     assert model.check_address("07") == "7"
-    assert profile.registers_are_primary is False
+    assert model.registers_are_primary is False
+
+
+def test_model_whose_registers_are_primary_says_so(tmp_path: Path) -> None:
+    text = METER.replace("[bus]", "registers_are_primary = true\n[bus]")
+    assert model_from_profile(load(tmp_path, text)).registers_are_primary is True
 
 
 def test_poll_of_the_model_is_what_a_poll_sends(profile: RegisterProfile) -> None:
@@ -325,6 +333,14 @@ async def test_bcd_that_is_no_number_is_a_damaged_reply(
         await driver(profile, link).read([profile.registers[-1].register])
 
 
+async def test_busy_device_is_not_one_that_lacks_the_block(
+    profile: RegisterProfile, link: RegisterLink
+) -> None:
+    link.refuse_read = 6
+    with pytest.raises(DeviceRefusedError, match="server device busy"):
+        await driver(profile, link).read()
+
+
 async def test_block_that_a_device_does_not_have_is_left_out(
     profile: RegisterProfile, link: RegisterLink
 ) -> None:
@@ -347,6 +363,21 @@ async def test_another_model_is_a_mismatch(profile: RegisterProfile, link: Regis
     link.put(0x0300, 10)
     with pytest.raises(DeviceMismatchError, match="0x0300 reads 10, expected 5 or 7"):
         await driver(profile, link).identify()
+
+
+async def test_device_without_the_register_that_tells_the_model_is_a_mismatch(
+    tmp_path: Path, link: RegisterLink
+) -> None:
+    far_serial = METER.replace("address = 0x0301", "address = 0x0400")
+    link.put(0x0400, 0, 0, 0x0042)
+    del link.holding[0x0300]
+    with pytest.raises(DeviceMismatchError, match="no register 0x0300, which model maker_type has"):
+        await driver(load(tmp_path, far_serial), link).identify()
+
+
+async def test_device_without_a_meter_number_has_none(tmp_path: Path, link: RegisterLink) -> None:
+    far_serial = METER.replace("address = 0x0301", "address = 0x0400")
+    assert await driver(load(tmp_path, far_serial), link).identify() == Identity("maker_type")
 
 
 async def test_without_detection_the_first_register_proves_presence(tmp_path: Path) -> None:

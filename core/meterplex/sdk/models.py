@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Capability(StrEnum):
-    """What a driver can do beyond ``identify`` and ``read``; code asks for these, not for models."""
+    """What a driver can do beyond ``identify`` and ``read``; code asks for these, not models."""
 
     SUPPLY = "supply"
     """``read_supply`` and ``set_supply`` for DISCONNECT, RECONNECT and AUTOMATIC."""
@@ -102,6 +102,7 @@ class MeterModel:
         driver: makes a driver for one device: link, normal address, settings.
         twin: makes a simulated device: address, settings, seed. None when there is none.
         settings: what may be set per meter.
+        registers_are_primary: the meter applies ct and pt itself, so that nobody else may.
     """
 
     id: str
@@ -115,6 +116,7 @@ class MeterModel:
     twin: "Callable[[str, Mapping[str, str], int], DeviceTwin] | None" = None
     capabilities: frozenset[Capability] = frozenset()
     settings: tuple[Setting, ...] = field(default=())
+    registers_are_primary: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.id):

@@ -107,6 +107,8 @@ from meterplex.sdk.profile_parts import (
 from meterplex.sdk.profile_tables import ProfileTable
 from meterplex.sdk.twins import DeviceTwin
 
+__all__ = ["ModbusProfileDriver", "ProfileRegister", "RegisterProfile", "model_from_profile"]
+
 _Decoded = TypeVar("_Decoded")
 
 _READ_REQUEST_LENGTH: Final = 8
@@ -248,6 +250,11 @@ class ModbusProfileDriver(MeterDriver):
             self._profile.blocks(wanted or [self._profile.registers[0].field])
         )
         if detection is not None:
+            if not image.has(detection.field):
+                raise DeviceMismatchError(
+                    f"address {self._address}: no register {detection.field.address:#06x}, "
+                    f"which model {self._profile.id} has"
+                )
             number = self._decoded(detection.number, image, detection.field)
             if number not in detection.equals:
                 expected = " or ".join(str(value) for value in sorted(detection.equals))
@@ -255,7 +262,11 @@ class ModbusProfileDriver(MeterDriver):
                     f"address {self._address}: register {detection.field.address:#06x} reads "
                     f"{number}, expected {expected} for model {self._profile.id}"
                 )
-        meter_number = None if serial is None else self._decoded(serial.text, image, serial.field)
+        meter_number = (
+            self._decoded(serial.text, image, serial.field)
+            if serial is not None and image.has(serial.field)
+            else None
+        )
         return Identity(self._profile.id, meter_number)
 
     async def read(self, registers: Collection[RegisterType] | None = None) -> MeterSnapshot:
@@ -432,4 +443,5 @@ def model_from_profile(
         driver=driver,
         twin=twin,
         capabilities=_capabilities(profile),
+        registers_are_primary=profile.registers_are_primary,
     )
