@@ -11,13 +11,28 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import asyncpg
 import pytest
 
 from meterplex.db import Database, migrations
+from meterplex.domain.estate import (
+    Channel,
+    ChannelId,
+    Meter,
+    MeterId,
+    Organisation,
+    OrganisationId,
+    Site,
+    SiteId,
+)
+from meterplex.domain.identifiers import IdentifierSource
+from meterplex.domain.registers import ELECTRICITY, WATER
 
 
 def refuse_or_skip(reason: str) -> None:
@@ -170,3 +185,69 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """An open, migrated database without rows, of each kind in turn."""
     async with await Database.open(database_url) as database:
         yield database
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """One organisation with a site, a channel and meters ``1``, ``2``, ``3`` on it."""
+
+    organisation: Organisation
+    site: Site
+    channel: Channel
+    meters: tuple[Meter, ...]
+
+
+def make_estate(name: str = "Harbour", seed: int = 1) -> Estate:
+    """Return an estate; equal seeds give equal identifiers."""
+    identifiers = IdentifierSource(Random(seed))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    organisation = Organisation(OrganisationId(identifiers.new(at)), name, "CNY", "zh")
+    site = Site(
+        SiteId(identifiers.new(at)),
+        organisation.id,
+        "east",
+        "East Street Mall",
+        "Asia/Shanghai",
+        frozenset({ELECTRICITY, WATER}),
+    )
+    channel = Channel(
+        ChannelId(identifiers.new(at)), organisation.id, site.id, "bus-1", "tcp://127.0.0.1:502"
+    )
+    meters = tuple(
+        Meter(
+            MeterId(identifiers.new(at)),
+            organisation.id,
+            site.id,
+            channel.id,
+            f"2026000{address}",
+            "acme_m1",
+            str(address),
+        )
+        for address in (1, 2, 3)
+    )
+    return Estate(organisation, site, channel, meters)
+
+
+async def store_estate(database: Database, estate: Estate) -> None:
+    async with database.unit_of_work() as uow:
+        await uow.organisations.add(estate.organisation)
+        await uow.sites.add(estate.site)
+        await uow.channels.add(estate.channel)
+        await uow.meters.add_all(estate.meters)
+        await uow.commit()
+
+
+@pytest.fixture
+async def estate(database: Database) -> Estate:
+    """A small estate, stored in ``database``."""
+    estate = make_estate()
+    await store_estate(database, estate)
+    return estate
+
+
+@pytest.fixture
+async def other_estate(database: Database) -> Estate:
+    """An estate of another organisation in the same database."""
+    estate = make_estate("Hillside", seed=2)
+    await store_estate(database, estate)
+    return estate

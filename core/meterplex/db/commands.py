@@ -9,16 +9,12 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from meterplex.db import tables
-from meterplex.db.errors import DatabaseError, NotFoundError
+from meterplex.db.errors import IllegalMoveError, NotFoundError
 from meterplex.db.repository import Repository
 from meterplex.domain.commands import MOVES, Command, CommandId, CommandState
 from meterplex.domain.estate import MeterId, OrganisationId
 
 _SETTLED: Final = frozenset(state for state, onwards in MOVES.items() if not onwards)
-
-
-class IllegalMoveError(DatabaseError):
-    """A move that the life of a command does not know."""
 
 
 class Commands(Repository):

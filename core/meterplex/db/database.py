@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from meterplex.db.errors import DatabaseUrlError, translate
+from meterplex.db.partitions import ReadingPartitions
 from meterplex.db.unit_of_work import UnitOfWork
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
@@ -48,9 +49,12 @@ class Database:
     pool.
     """
 
-    def __init__(self, writers: AsyncEngine, readers: AsyncEngine) -> None:
+    def __init__(
+        self, writers: AsyncEngine, readers: AsyncEngine, partitions: ReadingPartitions | None
+    ) -> None:
         self._writers = writers
         self._readers = readers
+        self._partitions = partitions
 
     @classmethod
     async def open(cls, url: str, *, connections_max: int = 10) -> Self:
@@ -64,10 +68,11 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             writers = create_engine(parsed)
             readers = create_engine(parsed, connections=connections_max, read_only=True)
+            database = cls(writers, readers, None)
         else:
             writers = create_engine(parsed, connections=connections_max)
             readers = writers.execution_options(postgresql_readonly=True)
-        database = cls(writers, readers)
+            database = cls(writers, readers, ReadingPartitions(parsed))
         try:
             async with database._writers.connect() as connection:
                 await connection.execute(sa.text("SELECT 1"))
@@ -100,7 +105,8 @@ class Database:
         A writing one on SQLite holds the file's only write lock from its beginning: keep it short,
         and never open a second one inside it. A read-only one takes no lock and cannot write.
         """
-        return UnitOfWork(self._readers if read_only else self._writers)
+        engine = self._readers if read_only else self._writers
+        return UnitOfWork(engine, self._partitions)
 
 
 def create_engine(url: sa.URL, *, connections: int = 1, read_only: bool = False) -> AsyncEngine:

@@ -3,6 +3,8 @@
 After any of these the unit of work is spent: leave it, nothing of it is kept.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import sqlalchemy as sa
@@ -29,6 +31,10 @@ class SchemaError(DatabaseError):
 
 class TransactionConflictError(DatabaseError):
     """Another transaction was in the way; the same unit of work may be tried again."""
+
+
+class ReadOnlyError(DatabaseError):
+    """A read-only unit of work was asked to write, or the database takes no writes at all."""
 
 
 class NotFoundError(DatabaseError):
@@ -63,10 +69,42 @@ class RegisterChangedError(DatabaseError):
     """A register type differs from the one under which values have been stored."""
 
 
-_UNIQUE: Final = "UNIQUE constraint failed: "
-_APPEND_ONLY: Final = "append-only"
-_TRY_AGAIN: Final = frozenset({"40001", "40P01", "55P03"})
-"""SQLSTATE of a serialisation failure, a deadlock, and a lock that was not free in time."""
+class IllegalMoveError(DatabaseError):
+    """A move that the life of a command does not know."""
+
+
+_BY_STATE: Final[dict[str, type[DatabaseError]]] = {
+    "23502": InvalidValueError,
+    "23503": MissingReferenceError,
+    "23514": InvalidValueError,
+    "25006": ReadOnlyError,
+    "40001": TransactionConflictError,
+    "40P01": TransactionConflictError,
+    "42P01": SchemaError,
+    "42703": SchemaError,
+    "55P03": TransactionConflictError,
+}
+"""PostgreSQL's SQLSTATEs, as far as they say more than their class (first two digits)."""
+
+_BY_STATE_CLASS: Final[dict[str, type[DatabaseError]]] = {
+    "08": DatabaseUnavailableError,
+    "22": InvalidValueError,
+    "28": DatabaseUnavailableError,
+    "3D": DatabaseUnavailableError,
+    "53": DatabaseUnavailableError,
+    "57": DatabaseUnavailableError,
+}
+
+_SQLITE_UNIQUE: Final = "UNIQUE constraint failed: "
+_BY_SQLITE_TEXT: Final[tuple[tuple[str, type[DatabaseError]], ...]] = (
+    ("FOREIGN KEY constraint failed", MissingReferenceError),
+    ("constraint failed", InvalidValueError),
+    ("readonly database", ReadOnlyError),
+    ("no such table", SchemaError),
+    ("no such column", SchemaError),
+    ("has no column named", SchemaError),
+    ("too large to convert", InvalidValueError),
+)
 
 
 def translate(error: exc.SQLAlchemyError | OSError) -> DatabaseError:
@@ -79,38 +117,58 @@ def translate(error: exc.SQLAlchemyError | OSError) -> DatabaseError:
         return DatabaseError("the unit of work has ended; open another one")
     if not isinstance(error, exc.StatementError) or error.orig is None:
         return DatabaseError(str(error))
-    cause = error.orig.__cause__ or error.orig
-    text = str(cause)
-    state = getattr(cause, "sqlstate", None)
-    if _APPEND_ONLY in text:
-        return AppendOnlyError(text)
-    if isinstance(error, exc.IntegrityError):
-        return _broken_constraint(text, getattr(cause, "constraint_name", None), cause)
-    if state in _TRY_AGAIN:
-        return TransactionConflictError(text)
-    if state == "42P01" or "no such table" in text:
-        return SchemaError(f"{text}; run: meterplex db upgrade")
-    if isinstance(error, exc.OperationalError | exc.InterfaceError) or (
-        isinstance(error, exc.DBAPIError) and error.connection_invalidated
-    ):
+    if not isinstance(error, exc.DBAPIError):
+        return InvalidValueError(str(error.orig))
+    return _of_driver(error.orig.__cause__ or error.orig) or _of_class(error)
+
+
+@contextmanager
+def driver_errors() -> Iterator[None]:
+    """Translate what PostgreSQL's driver raises where it is used directly.
+
+    Raises:
+        DatabaseError: see :func:`translate`.
+    """
+    from asyncpg import InterfaceError, PostgresError  # installed only where it is used
+
+    try:
+        yield
+    except PostgresError as error:
+        raise _of_driver(error) or DatabaseError(str(error)) from error
+    except (InterfaceError, OSError) as error:
+        raise DatabaseUnavailableError(str(error)) from error
+
+
+def _of_class(error: exc.DBAPIError) -> DatabaseError:
+    text = str(error.orig)
+    if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated:
         return DatabaseUnavailableError(text)
-    if isinstance(error.orig, ValueError | TypeError | OverflowError) or isinstance(
-        error, exc.DataError
-    ):
+    if isinstance(error, exc.DataError):
         return InvalidValueError(text)
     return DatabaseError(text)
 
 
-def _broken_constraint(text: str, name: str | None, cause: BaseException) -> DatabaseError:
+def _of_driver(cause: BaseException) -> DatabaseError | None:
+    """Return what a driver's own error means; None when it says no more than its class."""
+    text = str(cause)
+    if "append-only" in text:
+        return AppendOnlyError(text)
     state = getattr(cause, "sqlstate", None)
-    if state == "23505" or text.startswith(_UNIQUE):
-        columns = text.removeprefix(_UNIQUE).split(", ") if name is None else []
-        constraint = name or _unique_over(columns)
-        taken = getattr(cause, "detail", None) or text
-        return ConflictError(f"already taken: {taken}", constraint)
-    if state == "23503" or "FOREIGN KEY" in text:
-        return MissingReferenceError(getattr(cause, "detail", None) or text)
-    return InvalidValueError(text)
+    if state is None:
+        return _of_sqlite(text)
+    told = f"{text}: {detail}" if (detail := getattr(cause, "detail", None)) else text
+    if state == "23505":
+        return ConflictError(told, getattr(cause, "constraint_name", None))
+    kind = _BY_STATE.get(state) or _BY_STATE_CLASS.get(state[:2])
+    return None if kind is None else kind(told)
+
+
+def _of_sqlite(text: str) -> DatabaseError | None:
+    if text.startswith(_SQLITE_UNIQUE):
+        return ConflictError(text, _unique_over(text.removeprefix(_SQLITE_UNIQUE).split(", ")))
+    kinds = (kind for part, kind in _BY_SQLITE_TEXT if part in text)
+    kind = next(kinds, None)
+    return None if kind is None else kind(text)
 
 
 def _unique_over(columns: list[str]) -> str | None:

@@ -5,15 +5,18 @@ by statements that are the same on both databases. Each leaves out what is there
 of one batch store it once, without a lock of their own.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable
 
 from meterplex.db import tables
+from meterplex.db.errors import InvalidValueError, driver_errors
+from meterplex.db.partitions import ReadingPartitions
 from meterplex.db.registers import Registers
 from meterplex.db.repository import Repository
 from meterplex.db.types import EnumText, UtcDateTime
@@ -41,6 +44,8 @@ _incoming: Final = sa.Table(
 )
 """The batch in its order; it lives as long as the connection and is emptied before each use."""
 
+_STEPS_LIMIT: Final = 1 << 63
+
 _ORGANISATION: Final = sa.bindparam("organisation", type_=sa.Uuid)
 _RECEIVED: Final = sa.bindparam("received", type_=UtcDateTime)
 
@@ -63,6 +68,10 @@ class StoreResult:
 class ReadingStore(Repository):
     """Takes batches over; see :meth:`meterplex.db.readings.Readings.store` for the rules."""
 
+    def __init__(self, connection: AsyncConnection, partitions: ReadingPartitions | None) -> None:
+        super().__init__(connection)
+        self._partitions = partitions
+
     async def take(
         self,
         organisation_id: OrganisationId,
@@ -72,7 +81,11 @@ class ReadingStore(Repository):
         """Store a batch."""
         if not readings:
             return StoreResult(0, 0, 0)
-        await self._fill(await self._rows_of(readings))
+        times = _times(readings)
+        if self._partitions is not None:
+            await self._partitions.cover(min(times), max(times), received_at)
+        numbers = await Registers(self._connection).ensure({each.register for each in readings})
+        await self._fill(_rows(readings, numbers))
         given = {"organisation": organisation_id, "received": received_at}
         inserted = (await self._execute(self._first_values(), given)).rowcount
         revised = 0
@@ -80,28 +93,21 @@ class ReadingStore(Repository):
             revised = await self._revise(given)
         return StoreResult(inserted, len(readings) - inserted - revised, revised)
 
-    async def _rows_of(self, readings: Collection[Reading]) -> list[tuple[Any, ...]]:
-        registers = {reading.register for reading in readings}
-        numbers = await Registers(self._connection).ensure(registers)
-        return [
-            (
-                position,
-                reading.meter_id,
-                numbers[reading.register.slug],
-                reading.read_at,
-                reading.register.to_steps(reading.value),
-                reading.quality,
-                reading.source,
-                reading.reason,
-            )
-            for position, reading in enumerate(readings)
-        ]
-
     async def _fill(self, rows: Sequence[tuple[Any, ...]]) -> None:
         await self._execute(CreateTable(_incoming, if_not_exists=True))
         await self._execute(sa.delete(_incoming))
         names = _incoming.columns.keys()
-        await self._insert(_incoming, [dict(zip(names, row, strict=True)) for row in rows])
+        if self._postgresql:
+            await self._copy(names, rows)
+        else:
+            await self._insert(_incoming, [dict(zip(names, row, strict=True)) for row in rows])
+
+    async def _copy(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        raw = await self._connection.get_raw_connection()
+        driver = raw.driver_connection
+        assert driver is not None
+        with driver_errors():
+            await driver.copy_records_to_table(_incoming.name, records=rows, columns=names)
 
     def _first_values(self) -> sa.Insert:
         return self._take_over(sa.literal(0), _incoming.c.reason, sa.true())
@@ -152,6 +158,52 @@ class ReadingStore(Repository):
         order = [*(incoming[name] for name in KEY), incoming.position]
         query = sa.select(*columns.values()).where(where).order_by(*order)
         return self._insert_new(tables.reading).from_select(list(columns), query)
+
+
+def _times(readings: Iterable[Reading]) -> list[datetime]:
+    """Return the times of a batch.
+
+    Raises:
+        InvalidValueError: one is naive.
+    """
+    times = [reading.read_at for reading in readings]
+    for at in times:
+        if at.tzinfo is None:
+            raise InvalidValueError(f"reading at {at.isoformat()}: the time has no zone")
+    return times
+
+
+def _rows(readings: Iterable[Reading], numbers: Mapping[str, int]) -> list[tuple[Any, ...]]:
+    """Return the batch as rows of the temporary table.
+
+    Raises:
+        InvalidValueError: a value is no number or does not fit 64 bits of steps.
+    """
+    return [
+        (
+            position,
+            reading.meter_id,
+            numbers[reading.register.slug],
+            reading.read_at,
+            _steps(reading),
+            reading.quality,
+            reading.source,
+            reading.reason,
+        )
+        for position, reading in enumerate(readings)
+    ]
+
+
+def _steps(reading: Reading) -> int:
+    try:
+        steps = reading.register.to_steps(reading.value)
+    except ValueError as error:
+        raise InvalidValueError(str(error)) from error
+    if not -_STEPS_LIMIT <= steps < _STEPS_LIMIT:
+        raise InvalidValueError(
+            f"register {reading.register.slug}: {reading.value} is more than can be stored"
+        )
+    return steps
 
 
 def same_key(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
