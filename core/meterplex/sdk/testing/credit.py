@@ -18,6 +18,7 @@ from meterplex.sdk.testing.device import DeviceUnderTest
 from meterplex.sdk.testing.links import (
     Disturbance,
     MemoryLink,
+    after_control,
     answer_losses,
     fail_with,
     from_control_on,
@@ -127,6 +128,14 @@ class CreditSuite(DeviceUnderTest):
             outcome = self.move_credit(
                 move, link, before.purchase_count + 1, from_control_on(lose_reply)
             )
+            assert isinstance(outcome, OutcomeUnknownError), f"{move}: {outcome!r}"
+
+    def test_link_lost_after_credit_is_unknown(self) -> None:
+        """When the link dies after the frame the outcome is unknown, never *not sent*."""
+        for move in self.moves():
+            link, before = self.device_ready_for(move)
+            gone = fail_with(LinkUnavailableError("the port is gone"))
+            outcome = self.move_credit(move, link, before.purchase_count + 1, after_control(gone))
             assert isinstance(outcome, OutcomeUnknownError), f"{move}: {outcome!r}"
 
     def test_credit_is_never_sent_twice(self) -> None:

@@ -129,6 +129,20 @@ def from_control_on(disturbance: Disturbance) -> Disturbance:
     return disturb
 
 
+def after_control(disturbance: Disturbance) -> Disturbance:
+    """Lose the reply to the first control frame and disturb everything after it."""
+    begun = False
+
+    def disturb(attempt: Attempt) -> bytes:
+        nonlocal begun
+        if begun:
+            return disturbance(attempt)
+        begun = attempt.control
+        return (lose_reply if begun else undisturbed)(attempt)
+
+    return disturb
+
+
 def answer_losses() -> tuple[Disturbance, ...]:
     """Return, for one use each, ways to lose the answer to a control frame."""
     return on_control(lose_reply), from_control_on(lose_reply)
