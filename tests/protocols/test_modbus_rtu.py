@@ -180,6 +180,14 @@ def test_echo_and_a_zero_byte_are_not_the_reply_to_a_read_of_two_registers() -> 
     assert looking.find(looking.sent + b"\0" + reply) == Span(9, 18)
 
 
+def test_echo_that_begins_like_a_whole_reply_is_not_taken_for_it() -> None:
+    # the CRC of the reply to this write, 02 6C, is the byte count and first byte of the write
+    looking = delimiter(write_registers_request(0x0810, (0x6C00,)))
+    assert decode_adu(looking.sent[:8]) == (1, bytes.fromhex("10 0810 0001"))
+    for length in range(len(looking.sent) + 1):
+        assert looking.find(looking.sent[:length]) is None
+
+
 def test_first_of_two_fitting_replies_is_taken() -> None:
     second = encode_adu(1, bytes.fromhex("03 0C") + bytes(12))
     assert READ_EVENT.find(EVENT_REPLY + second) == Span(0, len(EVENT_REPLY))

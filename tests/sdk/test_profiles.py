@@ -464,8 +464,13 @@ async def test_exception_to_the_write_is_a_refusal(
     assert link.reads == []
 
 
-async def test_moving_valve_is_unknown(relay: RegisterProfile, link: RegisterLink) -> None:
-    link.put(0x0008, 0x0B)
+@pytest.mark.parametrize(
+    "word", [pytest.param(0x0B, id="no-mode"), pytest.param(0x03, id="automatic")]
+)
+async def test_moving_valve_is_unknown(
+    relay: RegisterProfile, link: RegisterLink, word: int
+) -> None:
+    link.put(0x0008, word)
     with pytest.raises(OutcomeUnknownError, match="neither on nor off"):
         await driver(relay, link).set_supply(SupplyAction.DISCONNECT)
     assert len(link.writes) == 1

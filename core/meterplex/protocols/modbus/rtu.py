@@ -7,6 +7,9 @@
 RTU has no transaction number: a reply is known by address, function, counts and CRC alone. What
 this cannot tell apart: a late reply to an earlier read of as many registers (the delimiter's key
 keeps such requests apart), and the echo of function 06, which equals its reply.
+
+Where a write's own first 8 bytes happen to verify as its reply (one write in 65536, by its CRC),
+that reply is never accepted: a time-out and a read-back are better than an echo believed.
 """
 
 from collections.abc import Hashable, Iterator
