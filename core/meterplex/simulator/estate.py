@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Self
 
 from meterplex.plugin_manager import PluginManager
-from meterplex.sdk import DeviceTwin
+from meterplex.sdk import DeviceTwin, SettingsError
 from meterplex.simulator.bus import TwinBus
 from meterplex.simulator.faults import NO_FAULTS, FaultRates, Faults
 from meterplex.simulator.serving import Access, open_pty, serve_gateway, serve_raw
@@ -121,14 +121,17 @@ class SimulatedEstate:
         """Make a bus and let it be reached.
 
         Raises:
-            SettingsError: an address or a setting of a twin is not usable.
+            SettingsError: an address or a setting of a twin is not usable, an address is given
+                twice, or a dead one has no twin.
             PluginError: a model is unknown or has no twin.
-            KeyError: a dead address has no twin.
             OSError: the port is taken.
         """
         seed = self._seed_of(plan.name)
         bus = TwinBus(self._make_twins(plan), Faults(plan.faults, seed))
         bus.advance(self.clock.now())
+        missing = plan.dead - bus.twins.keys()
+        if missing:
+            raise SettingsError(f"bus {plan.name}: no device at {', '.join(sorted(missing))}")
         for address in plan.dead:
             bus.kill(address)
         wire = Wire(bus, plan.pace)
@@ -162,7 +165,7 @@ class SimulatedEstate:
         for twin in plan.twins:
             address = self._plugins.check_address(twin.model, twin.address)
             if address in twins:
-                raise ValueError(f"bus {plan.name}: address {address} is given twice")
+                raise SettingsError(f"bus {plan.name}: address {address} is given twice")
             seed = self._seed_of(f"{plan.name}/{address}")
             twins[address] = self._plugins.make_twin(twin.model, address, twin.settings, seed)
         return twins
