@@ -4,7 +4,7 @@ from meterplex.domain.bus_plan import BusConcern, Population, check_population
 from meterplex.domain.estate_rules import parent_cycles, shared_places
 
 
-def test_places_with_one_thing_are_not_shared():
+def test_places_with_one_thing_are_not_shared() -> None:
     placed = [("7", "a"), ("8", "b"), ("7", "c"), ("9", "d")]
     assert shared_places(placed) == {"7": ("a", "c")}
 
@@ -25,22 +25,24 @@ def test_places_with_one_thing_are_not_shared():
         ),
     ],
 )
-def test_rings_of_parents_are_found_once_each(parents, rings):
+def test_rings_of_parents_are_found_once_each(
+    parents: dict[str, str | None], rings: tuple[tuple[str, ...], ...]
+) -> None:
     assert parent_cycles(parents) == rings
 
 
-def test_long_chain_of_parents_is_walked_once():
+def test_long_chain_of_parents_is_walked_once() -> None:
     count = 20_000
     chain = {number: number + 1 for number in range(count)} | {count: None}
     assert parent_cycles(chain) == ()
 
 
-def test_population_within_the_limit_is_of_no_concern():
+def test_population_within_the_limit_is_of_no_concern() -> None:
     assert check_population([Population("modbus", 32, 32)]) == ()
     assert check_population([]) == ()
 
 
-def test_population_beyond_the_limit_and_of_two_protocols_is_told():
+def test_population_beyond_the_limit_and_of_two_protocols_is_told() -> None:
     warnings = check_population([Population("modbus", 32, 32), Population("dlt645", 1, 64)])
     assert [warning.concern for warning in warnings] == [
         BusConcern.TOO_MANY_DEVICES,

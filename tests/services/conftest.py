@@ -1,6 +1,9 @@
 """A plugin without a wire, and estate files."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -12,25 +15,29 @@ from meterplex.sdk import (
     BusTolerance,
     Capability,
     ExchangeSize,
+    Link,
+    MeterDriver,
     MeterModel,
     Setting,
     SettingsError,
     Utility,
 )
-from meterplex.services.estate_files import read_estate_file
+from meterplex.services.estate_files import EstateFile, read_estate_file
 
 
-def check_address(text):
+def check_address(text: str) -> str:
     if not (text.isdecimal() and 1 <= int(text) <= 247):
         raise SettingsError(f"address {text!r}: expected a number within 1..247")
     return str(int(text))
 
 
-def no_driver(link, address, settings):
+def no_driver(link: Link, address: str, settings: Mapping[str, str]) -> MeterDriver:
     raise SettingsError("this model cannot be driven")
 
 
-def model(model_id, utility, protocol="modbus", devices_max=32, **more):
+def model(
+    model_id: str, utility: str, protocol: str = "modbus", devices_max: int = 32, **more: Any
+) -> MeterModel:
     return MeterModel(
         id=model_id,
         title=model_id.title(),
@@ -60,7 +67,7 @@ MODELS = (
 
 
 @pytest.fixture(scope="session")
-def plugins():
+def plugins() -> PluginManager:
     """The core's channel types and three models."""
     source = ModuleType("three_models")
     vars(source)["meterplex_meter_models"] = hookimpl(lambda: MODELS)
@@ -68,10 +75,10 @@ def plugins():
 
 
 @pytest.fixture
-def estate_file(tmp_path):
+def estate_file(tmp_path: Path) -> Callable[[str], EstateFile]:
     """Write a TOML estate and return what is read of it."""
 
-    def make(text, name="estate.toml"):
+    def make(text: str, name: str = "estate.toml") -> EstateFile:
         path = tmp_path / name
         path.write_text(text, "utf-8")
         return read_estate_file(path)

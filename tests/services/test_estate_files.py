@@ -1,6 +1,8 @@
 import io
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 
 import pytest
 import xlsxwriter
@@ -8,12 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meterplex.services import estate_files
-from meterplex.services.estate_files import EstateFileError, read_estate_file
+from meterplex.services.estate_files import EstateFile, EstateFileError, read_estate_file
+
+Sheet = tuple[int, Sequence[Sequence[object]]]
+"""Number of empty rows, then the rows."""
+TomlReader = Callable[[str | bytes], EstateFile]
+XlsxReader = Callable[..., EstateFile]
 
 
 @pytest.fixture
-def toml(tmp_path):
-    def read(text):
+def toml(tmp_path: Path) -> TomlReader:
+    def read(text: str | bytes) -> EstateFile:
         path = tmp_path / "estate.toml"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return read_estate_file(path)
@@ -21,7 +28,7 @@ def toml(tmp_path):
     return read
 
 
-def workbook(path, sheets):
+def workbook(path: Path, sheets: Mapping[str, Sheet]) -> Path:
     """Write a workbook: the rows of each sheet, as many empty rows above them as asked for."""
     with xlsxwriter.Workbook(path) as book:
         for name, (first_row, rows) in sheets.items():
@@ -37,15 +44,15 @@ def workbook(path, sheets):
 
 
 @pytest.fixture
-def xlsx(tmp_path):
-    def read(**sheets):
+def xlsx(tmp_path: Path) -> XlsxReader:
+    def read(**sheets: Sheet) -> EstateFile:
         path = workbook(tmp_path / "estate.xlsx", sheets)
         return read_estate_file(path)
 
     return read
 
 
-def repacked(path, change):
+def repacked(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
     """Return a copy of a workbook in which ``change`` has seen each member."""
     target = path.with_name("changed.xlsx")
     with (
@@ -60,7 +67,7 @@ def repacked(path, change):
 SITE = (0, [["code", "name"], ["east", "Mall"]])
 
 
-def test_toml_tables_become_rows_with_number_and_line(toml):
+def test_toml_tables_become_rows_with_number_and_line(toml: TomlReader) -> None:
     file = toml('[organisation]\nname = "H"\n\n[[site]]\ncode = "a"\n\n[[site]]\ncode = "b"\n')
     assert [(row.table, row.number, row.line, row.cells) for row in file.rows] == [
         ("organisation", 1, 1, {"name": "H"}),
@@ -69,12 +76,12 @@ def test_toml_tables_become_rows_with_number_and_line(toml):
     ]
 
 
-def test_lines_are_not_told_when_they_cannot_be_sure(toml):
+def test_lines_are_not_told_when_they_cannot_be_sure(toml: TomlReader) -> None:
     file = toml('[[site]]\ncode = "a"\nname = """\n[[site]]\n"""\n')
     assert [row.line for row in file.rows] == [None]
 
 
-def test_toml_values_become_text(toml):
+def test_toml_values_become_text(toml: TomlReader) -> None:
     file = toml(
         '[[meter]]\nct = 40\narea_m2 = 86.50\nitems = ["a", "b"]\n'
         'settings = { key = 1 }\nfloor = " "\n'
@@ -99,19 +106,21 @@ def test_toml_values_become_text(toml):
         (f'"{"x" * 501}"', "501 characters, at most 500 are taken"),
     ],
 )
-def test_value_that_is_no_text_is_a_problem_of_its_cell(toml, value, reason):
+def test_value_that_is_no_text_is_a_problem_of_its_cell(
+    toml: TomlReader, value: str, reason: str
+) -> None:
     file = toml(f"[[site]]\ncode = {value}\n")
     assert [str(problem) for problem in file.problems] == [f"site row 1 (line 1), code: {reason}"]
     assert file.rows[0].cells == {}
 
 
-def test_toml_value_outside_of_a_table_is_a_problem(toml):
+def test_toml_value_outside_of_a_table_is_a_problem(toml: TomlReader) -> None:
     assert [str(p) for p in toml('site = "east"').problems] == [
         "site row 1: expected tables, write [[site]]"
     ]
 
 
-def test_sheets_become_tables_with_the_rows_of_the_spreadsheet(xlsx):
+def test_sheets_become_tables_with_the_rows_of_the_spreadsheet(xlsx: XlsxReader) -> None:
     file = xlsx(
         site=(2, [["code", " name "], ["east", "Mall"], [], ["west", ""]]),
         meter=(0, [["serial", "ct", "area"], [20260711, 40, 86.5]]),
@@ -150,7 +159,9 @@ def test_sheets_become_tables_with_the_rows_of_the_spreadsheet(xlsx):
         ),
     ],
 )
-def test_cell_that_cannot_be_exact_is_a_problem(xlsx, rows, problem):
+def test_cell_that_cannot_be_exact_is_a_problem(
+    xlsx: XlsxReader, rows: list[list[object]], problem: str
+) -> None:
     assert [str(found) for found in xlsx(meter=(0, rows)).problems] == [problem]
 
 
@@ -168,7 +179,9 @@ def test_cell_that_cannot_be_exact_is_a_problem(xlsx, rows, problem):
         ("estate.xlsx", b"PK\x03\x04 and then nothing", "not a readable .xlsx workbook"),
     ],
 )
-def test_unreadable_file_is_refused_by_name(tmp_path, name, content, message):
+def test_unreadable_file_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -177,7 +190,7 @@ def test_unreadable_file_is_refused_by_name(tmp_path, name, content, message):
     assert str(caught.value).startswith(str(path))
 
 
-def test_zip_that_is_no_workbook_is_refused(tmp_path):
+def test_zip_that_is_no_workbook_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "estate.xlsx"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
@@ -185,7 +198,9 @@ def test_zip_that_is_no_workbook_is_refused(tmp_path):
         read_estate_file(path)
 
 
-def test_file_beyond_the_size_limit_is_not_read(tmp_path, monkeypatch):
+def test_file_beyond_the_size_limit_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estate_files, "FILE_SIZE_MAX", 10)
     path = tmp_path / "estate.toml"
     path.write_text("# " + "x" * 20)
@@ -193,13 +208,15 @@ def test_file_beyond_the_size_limit_is_not_read(tmp_path, monkeypatch):
         read_estate_file(path)
 
 
-def test_rows_beyond_the_limit_are_refused(toml, monkeypatch):
+def test_rows_beyond_the_limit_are_refused(
+    toml: TomlReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estate_files, "ROWS_MAX", 2)
     with pytest.raises(EstateFileError, match="more than 2 rows"):
         toml('[[site]]\ncode = "a"\n' * 3)
 
 
-def test_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+def test_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = workbook(tmp_path / "estate.xlsx", {"site": SITE})
     bomb = repacked(path, lambda name, data: data + b" " * (80 << 20) if "sheet1" in name else data)
     assert bomb.stat().st_size < 200_000
@@ -217,14 +234,16 @@ def test_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
         (b"BM2", "more than 64 columns"),
     ],
 )
-def test_far_cell_is_refused_before_a_rectangle_is_made_for_it(tmp_path, cell, message):
+def test_far_cell_is_refused_before_a_rectangle_is_made_for_it(
+    tmp_path: Path, cell: bytes, message: str
+) -> None:
     path = workbook(tmp_path / "estate.xlsx", {"site": SITE})
     far = repacked(path, lambda name, data: data.replace(b'r="A2"', b'r="' + cell + b'"'))
     with pytest.raises(EstateFileError, match=message):
         read_estate_file(far)
 
 
-def test_xml_in_another_encoding_is_refused(tmp_path):
+def test_xml_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path = workbook(tmp_path / "estate.xlsx", {"site": SITE})
     recoded = repacked(
         path,
@@ -234,7 +253,7 @@ def test_xml_in_another_encoding_is_refused(tmp_path):
         read_estate_file(recoded)
 
 
-def test_size_that_a_member_declares_is_not_believed(tmp_path):
+def test_size_that_a_member_declares_is_not_believed(tmp_path: Path) -> None:
     path = workbook(tmp_path / "estate.xlsx", {"site": SITE})
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -251,7 +270,7 @@ def test_size_that_a_member_declares_is_not_believed(tmp_path):
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_damaged_workbook_fails_only_by_its_own_error(tmp_path, data):
+def test_damaged_workbook_fails_only_by_its_own_error(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "whole.xlsx"
     if not path.exists():
         workbook(path, {"site": SITE, "meter": (1, [["serial", "ct"], ["1", 2.5]])})

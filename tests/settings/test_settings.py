@@ -1,20 +1,25 @@
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from meterplex.settings import (
+    LoadedSettings,
     SettingsFileError,
     load_settings,
     mask_secrets,
 )
 
+Writer = Callable[..., Path]
+
 
 @pytest.fixture
-def settings_file(tmp_path, monkeypatch):
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writer:
     """Write a settings file into an otherwise empty working directory."""
     monkeypatch.chdir(tmp_path)
 
-    def write(text, name="site.toml"):
+    def write(text: str, name: str = "site.toml") -> Path:
         path = tmp_path / name
         path.write_text(text)
         return path
@@ -22,24 +27,26 @@ def settings_file(tmp_path, monkeypatch):
     return write
 
 
-def shown(loaded):
+def shown(loaded: LoadedSettings) -> dict[str, tuple[str, str]]:
     return {value.name: (value.value, value.origin) for value in loaded.values()}
 
 
-def test_defaults_stand_without_file_and_environment(settings_file):
+def test_defaults_stand_without_file_and_environment(settings_file: Writer) -> None:
     settings = load_settings(None, {}).settings
     assert settings.reading.interval == timedelta(minutes=30)
     assert settings.http.host == "127.0.0.1"
     assert settings.db.url.startswith("sqlite:///")
 
 
-def test_default_database_lies_in_the_users_data_directory(settings_file, monkeypatch):
+def test_default_database_lies_in_the_users_data_directory(
+    settings_file: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/srv/data")
     url = load_settings(None, {}).settings.db.url
     assert url == "sqlite:////srv/data/meterplex/meterplex.sqlite"
 
 
-def test_environment_wins_over_the_file(settings_file):
+def test_environment_wins_over_the_file(settings_file: Writer) -> None:
     path = settings_file('[http]\nport = 9000\nhost = "::1"\n')
     loaded = load_settings(path, {"METERPLEX_HTTP__PORT": "9001"})
     assert (loaded.settings.http.port, loaded.settings.http.host) == (9001, "::1")
@@ -48,24 +55,26 @@ def test_environment_wins_over_the_file(settings_file):
     assert shown(loaded)["log.level"] == ("info", "default")
 
 
-def test_file_of_the_working_directory_is_found(settings_file):
+def test_file_of_the_working_directory_is_found(settings_file: Writer) -> None:
     settings_file('[log]\nlevel = "debug"\n', "meterplex.toml")
     assert load_settings(None, {}).settings.log.level == "debug"
 
 
-def test_file_named_in_the_environment_wins_over_the_working_directory(settings_file):
+def test_file_named_in_the_environment_wins_over_the_working_directory(
+    settings_file: Writer,
+) -> None:
     settings_file('[log]\nlevel = "debug"\n', "meterplex.toml")
     other = settings_file('[log]\nlevel = "error"\n')
     assert load_settings(None, {"METERPLEX_CONFIG": str(other)}).settings.log.level == "error"
 
 
-def test_secret_is_read_from_the_file_that_a_variable_names(settings_file):
+def test_secret_is_read_from_the_file_that_a_variable_names(settings_file: Writer) -> None:
     secret = settings_file("postgresql://me:word@db/m\n", "secret")
     settings = load_settings(None, {"METERPLEX_DB__URL_FILE": str(secret)}).settings
     assert settings.db.url == "postgresql://me:word@db/m"
 
 
-def test_interval_is_read_as_people_write_it(settings_file):
+def test_interval_is_read_as_people_write_it(settings_file: Writer) -> None:
     path = settings_file('[reading]\ninterval = "1h30m"\n')
     loaded = load_settings(path, {})
     assert loaded.settings.reading.interval == timedelta(minutes=90)
@@ -86,7 +95,9 @@ def test_interval_is_read_as_people_write_it(settings_file):
         pytest.param("a = " + "[" * 5000, "not TOML", id="deep nesting"),
     ],
 )
-def test_unusable_file_is_refused_by_name_and_reason(settings_file, text, message):
+def test_unusable_file_is_refused_by_name_and_reason(
+    settings_file: Writer, text: str, message: str
+) -> None:
     path = settings_file(text)
     with pytest.raises(SettingsFileError, match=message) as caught:
         load_settings(path, {})
@@ -103,16 +114,18 @@ def test_unusable_file_is_refused_by_name_and_reason(settings_file, text, messag
         ("METERPLEX_DB__ULR_FILE", "/no/such/file", "unknown setting db.ulr"),
     ],
 )
-def test_unusable_variable_is_refused_by_name_and_reason(settings_file, variable, value, message):
+def test_unusable_variable_is_refused_by_name_and_reason(
+    settings_file: Writer, variable: str, value: str, message: str
+) -> None:
     with pytest.raises(SettingsFileError, match=f"^{variable}: .*{message}"):
         load_settings(None, {variable: value})
 
 
-def test_other_variables_of_the_program_are_no_settings(settings_file):
+def test_other_variables_of_the_program_are_no_settings(settings_file: Writer) -> None:
     load_settings(None, {"METERPLEX_TEST_REQUIRE_ALL": "1", "PATH": "/bin", "HTTP__PORT": "x"})
 
 
-def test_missing_named_file_is_an_error(settings_file, tmp_path):
+def test_missing_named_file_is_an_error(settings_file: Writer, tmp_path: Path) -> None:
     with pytest.raises(SettingsFileError, match="No such file"):
         load_settings(tmp_path / "gone.toml", {})
 
@@ -126,11 +139,11 @@ def test_missing_named_file_is_an_error(settings_file, tmp_path):
         ("plain", "plain"),
     ],
 )
-def test_passwords_are_masked(text, masked):
+def test_passwords_are_masked(text: str, masked: str) -> None:
     assert mask_secrets(text) == masked
 
 
-def test_password_of_a_refused_url_is_not_in_the_error(settings_file):
+def test_password_of_a_refused_url_is_not_in_the_error(settings_file: Writer) -> None:
     path = settings_file("[db]\nurl = ['postgresql://me:hunter2@db/m']")
     with pytest.raises(SettingsFileError) as caught:
         load_settings(path, {})
