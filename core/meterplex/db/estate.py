@@ -5,7 +5,7 @@
 raises ``NotFoundError``. Lists come in the order of their codes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -105,6 +105,13 @@ class EstateRepository(Repository, Generic[Thing]):
         if thing is None:
             raise NotFoundError(f"no {self.table.name} {identifier} in this organisation")
         return thing
+
+    async def by_ids(
+        self, organisation_id: OrganisationId, identifiers: Collection[UUID]
+    ) -> Mapping[UUID, Thing]:
+        """Return those of some identifiers that the organisation has."""
+        things = await self._select(organisation_id, self.table.c.id.in_(identifiers))
+        return {thing.id: thing for thing in things}
 
     async def replace(self, thing: Thing) -> None:
         """Write all fields of one that is there.

@@ -49,15 +49,20 @@ class ReadingRuns(Repository):
         Raises:
             NotFoundError: the organisation has no such run.
         """
+        run = await self.find(organisation_id, run_id)
+        if run is None:
+            raise NotFoundError(f"no reading run {run_id} in this organisation")
+        return run
+
+    async def find(self, organisation_id: OrganisationId, run_id: RunId) -> ReadingRun | None:
+        """Return one, or None when the organisation has no such run."""
         columns = tables.reading_run.c
         runs = await self._select(
             sa.select(tables.reading_run).where(
                 columns.organisation_id == organisation_id, columns.id == run_id
             )
         )
-        if not runs:
-            raise NotFoundError(f"no reading run {run_id} in this organisation")
-        return runs[0]
+        return runs[0] if runs else None
 
     async def newest(
         self, organisation_id: OrganisationId, channel_id: ChannelId | None = None, limit: int = 20

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,8 @@ from meterplex.db.repository import Repository
 from meterplex.domain.estate import MeterId, OrganisationId
 from meterplex.domain.readings import Reading, ReadingQuality
 from meterplex.domain.registers import RegisterType
+
+_LAST: Final = ("organisation_id", *KEY)
 
 
 class Readings(Repository):
@@ -52,32 +54,18 @@ class Readings(Repository):
 
         Ordered by meter and register.
         """
-        meter, register, reading = tables.meter.c, tables.register_type.c, tables.reading.c
-        newest = (
-            sa.select(sa.func.max(reading.read_at))
-            .where(
-                reading.organisation_id == meter.organisation_id,
-                reading.meter_id == meter.id,
-                reading.register_id == register.id,
-            )
-            .scalar_subquery()
-        )
-        keys = sa.select(
-            meter.id.label("meter_id"), register.id.label("register_id"), newest.label("read_at")
-        )
-        keys = keys.select_from(tables.meter.join(tables.register_type, sa.true())).where(
-            meter.organisation_id == organisation_id
-        )
-        if meter_ids is not None:
-            keys = keys.where(meter.id.in_(meter_ids))
-        key = keys.subquery()
-        on_key = sa.and_(*(key.c[name] == reading[name] for name in KEY))
-        return await self._newest_revisions(
-            sa.select(tables.reading)
-            .join(key, on_key)
-            .where(reading.organisation_id == organisation_id)
-            .order_by(reading.meter_id, reading.register_id)
-        )
+        return await self._at_last(_last_times(organisation_id, meter_ids))
+
+    async def last_good_counters(
+        self, organisation_id: OrganisationId, meter_ids: Collection[MeterId], *, before: datetime
+    ) -> Mapping[tuple[MeterId, str], Reading]:
+        """Return the last good reading before a time of each counter, by meter and slug."""
+        good = _newest_revision() & (tables.reading.c.quality == ReadingQuality.GOOD)
+        times = _last_times(
+            organisation_id, meter_ids, good, tables.reading.c.read_at < before
+        ).where(tables.register_type.c.cumulative)
+        readings = await self._at_last(times)
+        return {(reading.meter_id, reading.register.slug): reading for reading in readings}
 
     async def history(
         self,
@@ -129,29 +117,23 @@ class Readings(Repository):
 
     async def newest_times(self, organisation_id: OrganisationId) -> Mapping[MeterId, datetime]:
         """Return when each meter was last read well; meters never read are left out."""
-        meter, register, reading = tables.meter.c, tables.register_type.c, tables.reading.c
-        newest = (
-            sa.select(sa.func.max(reading.read_at))
-            .where(
-                reading.organisation_id == meter.organisation_id,
-                reading.meter_id == meter.id,
-                reading.register_id == register.id,
-                reading.quality == ReadingQuality.GOOD,
-            )
-            .scalar_subquery()
-        )
-        times = (
-            sa.select(meter.id, newest.label("read_at"))
-            .select_from(tables.meter.join(tables.register_type, sa.true()))
-            .where(meter.organisation_id == organisation_id)
-            .subquery()
-        )
+        times = _last_times(
+            organisation_id, None, tables.reading.c.quality == ReadingQuality.GOOD
+        ).subquery()
         rows = await self._rows(
-            sa.select(times.c.id, sa.func.max(times.c.read_at).label("read_at"))
+            sa.select(times.c.meter_id, sa.func.max(times.c.read_at).label("read_at"))
             .where(times.c.read_at.is_not(None))
-            .group_by(times.c.id)
+            .group_by(times.c.meter_id)
         )
-        return {row["id"]: row["read_at"] for row in rows}
+        return {row["meter_id"]: row["read_at"] for row in rows}
+
+    async def _at_last(self, times: sa.Select[Any]) -> tuple[Reading, ...]:
+        key, columns = times.subquery(), tables.reading.c
+        return await self._newest_revisions(
+            sa.select(tables.reading)
+            .join(key, sa.and_(*(key.c[name] == columns[name] for name in _LAST)))
+            .order_by(columns.meter_id, columns.register_id)
+        )
 
     def _of(
         self, organisation_id: OrganisationId, meter_id: MeterId, register: RegisterType
@@ -169,14 +151,52 @@ class Readings(Repository):
         )
 
     async def _newest_revisions(self, query: sa.Select[Any]) -> tuple[Reading, ...]:
-        reading, newer = tables.reading, tables.reading.alias("newer")
-        is_newer = sa.and_(same_key(newer, reading), newer.c.revision > reading.c.revision)
-        return await self._readings(query.where(~sa.exists().where(is_newer)))
+        return await self._readings(query.where(_newest_revision()))
 
     async def _readings(self, query: sa.Select[Any]) -> tuple[Reading, ...]:
         rows = await self._rows(query)
         registers = await Registers(self._connection).all() if rows else {}
         return tuple(_reading(row, registers[row["register_id"]]) for row in rows)
+
+
+def _newest_revision() -> sa.ColumnElement[bool]:
+    reading, newer = tables.reading, tables.reading.alias("newer")
+    return ~sa.exists().where(same_key(newer, reading), newer.c.revision > reading.c.revision)
+
+
+def _last_times(
+    organisation_id: OrganisationId,
+    meter_ids: Collection[MeterId] | None,
+    *where: sa.ColumnElement[bool],
+) -> sa.Select[Any]:
+    """Select the time of the last reading of each meter and register, NULL where there is none.
+
+    Asks for each pair on its own: the key's index answers that from its end, where grouping would
+    go through all readings.
+    """
+    meter, register, reading = tables.meter.c, tables.register_type.c, tables.reading.c
+    last = (
+        sa.select(sa.func.max(reading.read_at))
+        .where(
+            reading.organisation_id == meter.organisation_id,
+            reading.meter_id == meter.id,
+            reading.register_id == register.id,
+            *where,
+        )
+        .correlate(tables.meter, tables.register_type)
+        .scalar_subquery()
+    )
+    times = (
+        sa.select(
+            meter.organisation_id,
+            meter.id.label("meter_id"),
+            register.id.label("register_id"),
+            last.label("read_at"),
+        )
+        .select_from(tables.meter.join(tables.register_type, sa.true()))
+        .where(meter.organisation_id == organisation_id)
+    )
+    return times if meter_ids is None else times.where(meter.id.in_(meter_ids))
 
 
 def _reading(row: sa.RowMapping, register: RegisterType) -> Reading:

@@ -1,0 +1,208 @@
+"""Takes what drivers read into the store: a whole run, or nothing of it."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from meterplex.db import Database, UnitOfWork
+from meterplex.domain.estate import Meter, MeterId, OrganisationId
+from meterplex.domain.plausibility import CounterReading, doubt
+from meterplex.domain.readings import (
+    DeviceEventRecord,
+    EventKind,
+    Reading,
+    ReadingQuality,
+    ReadingRun,
+    ReadingSource,
+)
+from meterplex.domain.registers import RegisterType
+from meterplex.sdk import MeterSnapshot, Quality, RegisterValue
+from meterplex.services.device_states import StateChange, note_states
+
+SUSPECT_READING: Final = "suspect_reading"
+"""Flag of a meter of whose last snapshot a value was kept as suspect."""
+
+REFUSED_READING: Final = "refused_reading"
+"""Flag of a meter of whose last snapshot a value could not be kept."""
+
+_OWN_FLAGS: Final = frozenset({SUSPECT_READING, REFUSED_READING})
+_STEPS_MAX: Final = (1 << 63) - 1
+
+LastGood = Mapping[tuple[MeterId, str], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenSnapshot:
+    """What one read of one meter gave, and when its reply came in (UTC)."""
+
+    meter: Meter
+    read_at: datetime
+    snapshot: MeterSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What storing a run showed.
+
+    Attributes:
+        abnormal: meters whose readings have become suspect with this run, or that raised a flag:
+            they should be read again at once. A meter that stays so is not named again.
+    """
+
+    abnormal: frozenset[MeterId]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A snapshot as it will be stored; ``raised`` are the flags of our own, with their reasons."""
+
+    taken: TakenSnapshot
+    readings: tuple[Reading, ...]
+    raised: Mapping[str, str]
+
+
+async def store_run(
+    database: Database,
+    run: ReadingRun,
+    taken: Sequence[TakenSnapshot],
+    changes: Sequence[StateChange],
+    new_id: Callable[[], UUID],
+) -> RunOutcome:
+    """Store a run, its readings, the changes of states and flags, in one transaction.
+
+    A run that is stored already is left as it is, so a call whose commit went unanswered may be
+    made again. A value that cannot be kept (no number, too large, of a register type that is not
+    what it was) costs only itself.
+
+    Raises:
+        DatabaseError: nothing was stored, or the commit went unanswered.
+    """
+    async with database.unit_of_work() as uow:
+        if await uow.runs.find(run.organisation_id, run.id) is not None:
+            return RunOutcome(frozenset())
+        judged = await _judge(uow, run, taken)
+        readings = [reading for each in judged for reading in each.readings]
+        await uow.readings.store(run.organisation_id, readings, received_at=run.ended_at)
+        await uow.runs.add(run)
+        await note_states(uow, changes, new_id)
+        abnormal = await _note_flags(uow, run.organisation_id, judged, new_id)
+        await uow.commit()
+    return RunOutcome(abnormal)
+
+
+async def _judge(uow: UnitOfWork, run: ReadingRun, taken: Sequence[TakenSnapshot]) -> list[_Judged]:
+    if not taken:
+        return []
+    known = {register.slug: register for register in (await uow.registers.all()).values()}
+    last_good = await uow.readings.last_good_counters(
+        run.organisation_id,
+        {each.meter.id for each in taken},
+        before=min(each.read_at for each in taken),
+    )
+    return [_judge_snapshot(each, run.source, known, last_good) for each in taken]
+
+
+def _judge_snapshot(
+    taken: TakenSnapshot,
+    source: ReadingSource,
+    known: dict[str, RegisterType],
+    last_good: LastGood,
+) -> _Judged:
+    """Make readings of a snapshot; a register type seen here first is added to ``known``."""
+    readings: list[Reading] = []
+    raised: dict[str, str] = {}
+    for value in taken.snapshot.values:
+        refusal = _refusal(value, known.setdefault(value.register.slug, value.register))
+        if refusal is not None:
+            raised.setdefault(REFUSED_READING, f"{value.register.slug}: {refusal}")
+            continue
+        reading = _reading(taken, value, source, last_good)
+        readings.append(reading)
+        if reading.quality is ReadingQuality.SUSPECT:
+            raised.setdefault(SUSPECT_READING, f"{value.register.slug}: {reading.reason}")
+    return _Judged(taken, tuple(readings), raised)
+
+
+def _refusal(value: RegisterValue, known: RegisterType) -> str | None:
+    """Return why a value cannot be kept at all."""
+    if value.register != known:
+        return f"expected {known.unit} at resolution {known.resolution}, {known.obis}"
+    if not _is_number(value.value):
+        return f"{value.value!r} is not a number"
+    if abs(value.register.to_steps(value.value)) > _STEPS_MAX:
+        return f"{value.value} is too large"
+    return None
+
+
+def _is_number(value: object) -> bool:
+    """Whether a driver, which need not be typed, gave a finite ``Decimal``."""
+    return isinstance(value, Decimal) and value.is_finite()
+
+
+def _reading(
+    taken: TakenSnapshot, value: RegisterValue, source: ReadingSource, last_good: LastGood
+) -> Reading:
+    before = last_good.get((taken.meter.id, value.register.slug))
+    reason = doubt(
+        value.register,
+        CounterReading(value.value, taken.read_at),
+        None if before is None else CounterReading(before.value, before.read_at),
+    )
+    if reason is None and value.quality is Quality.SUSPECT:
+        reason = "the meter or its driver marks it as doubtful"
+    return Reading(
+        meter_id=taken.meter.id,
+        register=value.register,
+        read_at=taken.read_at,
+        value=value.value,
+        quality=ReadingQuality.GOOD if reason is None else ReadingQuality.SUSPECT,
+        source=source,
+        reason=reason or "",
+    )
+
+
+async def _note_flags(
+    uow: UnitOfWork,
+    organisation_id: OrganisationId,
+    judged: Collection[_Judged],
+    new_id: Callable[[], UUID],
+) -> frozenset[MeterId]:
+    """Write changed flags with an event for each; return the meters that raised one."""
+    meters = await uow.meters.by_ids(organisation_id, {each.taken.meter.id for each in judged})
+    abnormal: set[MeterId] = set()
+    for each in judged:
+        meter = meters[each.taken.meter.id]
+        flags = _flags_after(meter.flags, each)
+        if flags == meter.flags:
+            continue
+        await uow.meters.set_flags(organisation_id, meter.id, flags)
+        await uow.events.add_all(_flag_events(meter, flags, each, new_id))
+        if flags - meter.flags:
+            abnormal.add(meter.id)
+    return frozenset(abnormal)
+
+
+def _flags_after(flags: frozenset[str], judged: _Judged) -> frozenset[str]:
+    """Return the flags after a snapshot; one that did not include any leaves the device's."""
+    told = judged.taken.snapshot.flags
+    of_device = flags - _OWN_FLAGS if told is None else told
+    return of_device | judged.raised.keys()
+
+
+def _flag_events(
+    meter: Meter, flags: frozenset[str], judged: _Judged, new_id: Callable[[], UUID]
+) -> Iterator[DeviceEventRecord]:
+    for code in sorted(flags ^ meter.flags):
+        yield DeviceEventRecord(
+            id=new_id(),
+            organisation_id=meter.organisation_id,
+            subject="meter",
+            subject_id=meter.id,
+            kind=EventKind.FLAG_RAISED if code in flags else EventKind.FLAG_CLEARED,
+            code=code,
+            at=judged.taken.read_at,
+            detail=judged.raised.get(code, ""),
+        )
