@@ -22,7 +22,7 @@ TwinFactory = Callable[[str, Mapping[str, str], int], DeviceTwin]
 def dtsy1352() -> MeterModel:
     """Make the model of the three-phase meter."""
     variant = AcrelVariant(
-        _profile("acrel_dtsy1352"), phases=3, date_plan=0x0028, day_tables=(0x2000, 0x2015)
+        profile_of("acrel_dtsy1352"), phases=3, date_plan=0x0028, day_tables=(0x2000, 0x2015)
     )
     return _prepaid(variant, make_dtsy_twin)
 
@@ -30,14 +30,14 @@ def dtsy1352() -> MeterModel:
 def ddsy1352() -> MeterModel:
     """Make the model of the single-phase meter."""
     variant = AcrelVariant(
-        _profile("acrel_ddsy1352"), phases=1, date_plan=0x2000, day_tables=(0x2006, 0x201B)
+        profile_of("acrel_ddsy1352"), phases=1, date_plan=0x2000, day_tables=(0x2006, 0x201B)
     )
     return _prepaid(variant, make_ddsy_twin)
 
 
 def relatives() -> tuple[MeterModel, ...]:
     """Make the models that their profile describes wholly."""
-    return tuple(model_from_profile(_profile(name)) for name in _BY_PROFILE_ALONE)
+    return tuple(model_from_profile(profile_of(name)) for name in _BY_PROFILE_ALONE)
 
 
 def _prepaid(variant: AcrelVariant, twin: TwinFactory) -> MeterModel:
@@ -50,5 +50,6 @@ def _prepaid(variant: AcrelVariant, twin: TwinFactory) -> MeterModel:
     )
 
 
-def _profile(name: str) -> RegisterProfile:
-    return RegisterProfile.load(_PROFILES / f"{name}.toml")
+def profile_of(model: str) -> RegisterProfile:
+    """Load the profile of one of the plugin's models."""
+    return RegisterProfile.load(_PROFILES / f"{model}.toml")
