@@ -1,8 +1,10 @@
-"""Which line a channel URL leads to, however it is written."""
+"""Which line a channel URL leads to, however it is written, and what the estate has on it."""
 
 import socket
 from pathlib import Path
 
+from meterplex.db import Database
+from meterplex.domain.estate import Meter
 from meterplex.sdk import ChannelUrl, SettingsError
 
 
@@ -42,3 +44,19 @@ def _address(host: str) -> str:
     except (OSError, UnicodeError):
         return host
     return min(str(entry[4][0]) for entry in found)
+
+
+async def find_known_device(database: Database, channel_url: str, address: str) -> Meter | None:
+    """Return the installed meter of any organisation at an address of a line.
+
+    Args:
+        address: in its model's normal form.
+    """
+    async with database.unit_of_work(read_only=True) as uow:
+        for organisation in await uow.organisations.all():
+            for channel in await uow.channels.all(organisation.id):
+                if same_line(channel.url, channel_url):
+                    for meter in await uow.meters.on_channel(organisation.id, channel.id):
+                        if meter.address == address:
+                            return meter
+    return None

@@ -1,0 +1,170 @@
+"""Asks meters for something: one durable row a meter, committed before anything is sent.
+
+The head-end delivers the rows. A meter that cannot do what is asked gets its row too, FAILED from
+the start, so that a batch always answers for every meter that was named.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import uuid_utils.compat
+
+from meterplex.db import Database, UnitOfWork
+from meterplex.db.errors import NotFoundError
+from meterplex.domain.audit import AuditRecord
+from meterplex.domain.commands import Command, CommandId, CommandKind, CommandState
+from meterplex.domain.estate import Meter, OrganisationId
+from meterplex.plugin_manager import PluginManager
+from meterplex.sdk import Capability, SettingsError
+from meterplex.services.command_arguments import check_arguments
+
+NOT_AFTER_MAX: Final = timedelta(minutes=10)
+"""A command lives no longer (prepayment-protocol section 3)."""
+
+NEEDED: Final[Mapping[CommandKind, Capability | None]] = {
+    CommandKind.DISCONNECT: Capability.SUPPLY,
+    CommandKind.RECONNECT: Capability.SUPPLY,
+    CommandKind.HOLD: Capability.HOLD_SUPPLY,
+    CommandKind.AUTOMATIC: Capability.SUPPLY,
+    CommandKind.WRITE_PRICES: Capability.PRICES,
+    CommandKind.WRITE_LIMITS: Capability.LIMITS,
+    CommandKind.WRITE_CALENDAR: Capability.CALENDAR,
+    CommandKind.SYNC_CLOCK: Capability.CLOCK,
+    CommandKind.READ: None,
+}
+"""What a meter's model must have for a kind of command."""
+
+
+class NobodyCanError(Exception):
+    """Not one of the meters can do what was asked; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandBatch:
+    """Commands that were asked for together, in the order of their meters."""
+
+    id: UUID
+    commands: tuple[Command, ...]
+
+
+async def issue_commands(
+    database: Database,
+    plugins: PluginManager,
+    organisation_id: OrganisationId,
+    meters: Collection[Meter],
+    kind: CommandKind,
+    arguments: Mapping[str, str],
+    *,
+    asked_by: str,
+    at: datetime,
+    not_after: datetime | None = None,
+) -> CommandBatch:
+    """Write one command a meter, with an audit entry each, in one transaction.
+
+    Args:
+        arguments: see ``services.command_arguments``.
+        asked_by: operator or rule.
+        at: now.
+        not_after: the commands are never sent later; None gives them :data:`NOT_AFTER_MAX`.
+
+    Raises:
+        SettingsError: no meter, an argument that the kind does not take, or a time that has
+            passed or is too far off.
+        NobodyCanError: not one of the meters can do it.
+    """
+    not_after = at + NOT_AFTER_MAX if not_after is None else not_after
+    if not at < not_after <= at + NOT_AFTER_MAX:
+        raise SettingsError(f"not_after {not_after.isoformat()}: expected within 10 min from now")
+    if not meters:
+        raise SettingsError("no meter was named")
+    check_arguments(kind, arguments)
+    batch_id = uuid_utils.compat.uuid7()
+    commands = []
+    for meter in meters:
+        obstacle = _obstacle(plugins, meter, kind)
+        command = Command(
+            id=CommandId(uuid_utils.compat.uuid7()),
+            organisation_id=organisation_id,
+            meter_id=meter.id,
+            kind=kind,
+            asked_by=asked_by,
+            created_at=at,
+            not_after=not_after,
+            arguments=dict(arguments),
+            batch_id=batch_id,
+            state=CommandState.FAILED if obstacle else CommandState.QUEUED,
+            settled_at=at if obstacle else None,
+            outcome=obstacle,
+        )
+        commands.append(command)
+    if all(command.state is CommandState.FAILED for command in commands):
+        raise NobodyCanError(f"{kind}: {'; '.join(sorted({each.outcome for each in commands}))}")
+    async with database.unit_of_work() as uow:
+        await uow.commands.add_all(commands)
+        for command in commands:
+            await uow.audit.append(_audit_record(command))
+        await uow.commit()
+    return CommandBatch(batch_id, tuple(commands))
+
+
+def _obstacle(plugins: PluginManager, meter: Meter, kind: CommandKind) -> str:
+    """Say why a meter cannot do it; empty when it can."""
+    model, needed = plugins.models.get(meter.model), NEEDED[kind]
+    if model is None:
+        return f"no plugin has the model {meter.model}"
+    if needed is not None and needed not in model.capabilities:
+        return f"{meter.model} has no capability {needed}"
+    return ""
+
+
+def _audit_record(command: Command) -> AuditRecord:
+    return AuditRecord(
+        organisation_id=command.organisation_id,
+        at=command.created_at,
+        operator=command.asked_by,
+        action=f"command.{command.kind}",
+        subject=f"meter {command.meter_id}",
+        detail={
+            "command": str(command.id),
+            "batch": str(command.batch_id),
+            "not_after": command.not_after.isoformat(),
+            "state": command.state,
+            **command.arguments,
+        },
+    )
+
+
+async def find_meters(
+    uow: UnitOfWork, organisation_id: OrganisationId, serials: Sequence[str]
+) -> tuple[Meter, ...]:
+    """Return the installed meters of these serials, in their order, each once.
+
+    Raises:
+        NotFoundError: names every serial that no installed meter has.
+    """
+    found = {serial: await uow.meters.by_serial(organisation_id, serial) for serial in serials}
+    installed = {
+        serial: meter
+        for serial, meter in found.items()
+        if meter is not None and meter.removed_at is None
+    }
+    if missing := [serial for serial in found if serial not in installed]:
+        raise NotFoundError(f"no meter {', '.join(missing)}")
+    return tuple(installed.values())
+
+
+async def find_site_meters(
+    uow: UnitOfWork, organisation_id: OrganisationId, site_code: str
+) -> tuple[Meter, ...]:
+    """Return the installed meters of a site.
+
+    Raises:
+        NotFoundError: there is no such site.
+    """
+    site = await uow.sites.by_code(organisation_id, site_code)
+    if site is None:
+        raise NotFoundError(f"no site {site_code}")
+    return await uow.meters.in_site(organisation_id, site.id)
