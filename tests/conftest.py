@@ -166,18 +166,28 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return cluster.url(asyncio.run(cluster.create_database()))
 
 
+@pytest.fixture
+def sqlite_database_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """URL of a migrated SQLite file without rows."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'meterplex.db')}"
+
+
+@pytest.fixture
+def postgres_database_url(
+    postgres_cluster: PostgresCluster, postgres_template: str
+) -> Iterator[str]:
+    """URL of a migrated PostgreSQL database without rows."""
+    name = asyncio.run(postgres_cluster.create_database(postgres_template))
+    yield postgres_cluster.url(name)
+    asyncio.run(postgres_cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture(params=BOTH_DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest) -> str:
     """URL of a migrated database without rows, of each kind in turn."""
-    if request.param == "sqlite":
-        template: Path = request.getfixturevalue("sqlite_template")
-        yield f"sqlite:///{shutil.copy(template, tmp_path / 'meterplex.db')}"
-        return
-    cluster: PostgresCluster = request.getfixturevalue("postgres_cluster")
-    template_name: str = request.getfixturevalue("postgres_template")
-    name = asyncio.run(cluster.create_database(template_name))
-    yield cluster.url(name)
-    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    kind = "sqlite" if request.param == "sqlite" else "postgres"
+    url: str = request.getfixturevalue(f"{kind}_database_url")
+    return url
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The database: opened once by the program, it hands out units of work."""
 
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -99,14 +100,26 @@ class Database:
         """Close."""
         await self.close()
 
+    async def make_partitions(self, earliest: datetime, latest: datetime, *, now: datetime) -> None:
+        """Make room for readings of the months from ``earliest`` to ``latest``, and of the next.
+
+        Cheap when there is room, as nearly always; nothing on SQLite. To be called before a unit
+        of work, not inside: a partition cannot be made beside a transaction that has looked at
+        readings. It may be left out: readings then wait in the default partition.
+
+        Raises:
+            DatabaseError: the database does not answer.
+        """
+        if self._partitions is not None:
+            await self._partitions.cover(earliest, latest, now)
+
     def unit_of_work(self, *, read_only: bool = False) -> UnitOfWork:
         """Return a new unit of work, to be entered with ``async with``.
 
         A writing one on SQLite holds the file's only write lock from its beginning: keep it short,
         and never open a second one inside it. A read-only one takes no lock and cannot write.
         """
-        engine = self._readers if read_only else self._writers
-        return UnitOfWork(engine, self._partitions)
+        return UnitOfWork(self._readers if read_only else self._writers)
 
 
 def create_engine(url: sa.URL, *, connections: int = 1, read_only: bool = False) -> AsyncEngine:

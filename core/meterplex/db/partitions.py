@@ -1,7 +1,7 @@
 """Monthly partitions of the readings on PostgreSQL.
 
-They are made when the first reading of a month comes in, the next month's with them, each in a
-short transaction of its own. A reading whose month has none goes to the default partition, so
+They are made before the first reading of a month is stored, the next month's with them, each in
+a short transaction of its own. A reading whose month has none goes to the default partition, so
 nothing is ever refused, and moves when the partition is made.
 """
 

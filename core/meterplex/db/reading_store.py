@@ -11,12 +11,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable
 
 from meterplex.db import tables
 from meterplex.db.errors import InvalidValueError, driver_errors
-from meterplex.db.partitions import ReadingPartitions
 from meterplex.db.registers import Registers
 from meterplex.db.repository import Repository
 from meterplex.db.types import EnumText, UtcDateTime
@@ -68,10 +66,6 @@ class StoreResult:
 class ReadingStore(Repository):
     """Takes batches over; see :meth:`meterplex.db.readings.Readings.store` for the rules."""
 
-    def __init__(self, connection: AsyncConnection, partitions: ReadingPartitions | None) -> None:
-        super().__init__(connection)
-        self._partitions = partitions
-
     async def take(
         self,
         organisation_id: OrganisationId,
@@ -81,9 +75,6 @@ class ReadingStore(Repository):
         """Store a batch."""
         if not readings:
             return StoreResult(0, 0, 0)
-        times = _times(readings)
-        if self._partitions is not None:
-            await self._partitions.cover(min(times), max(times), received_at)
         numbers = await Registers(self._connection).ensure({each.register for each in readings})
         await self._fill(_rows(readings, numbers))
         given = {"organisation": organisation_id, "received": received_at}
@@ -160,31 +151,18 @@ class ReadingStore(Repository):
         return self._insert_new(tables.reading).from_select(list(columns), query)
 
 
-def _times(readings: Iterable[Reading]) -> list[datetime]:
-    """Return the times of a batch.
-
-    Raises:
-        InvalidValueError: one is naive.
-    """
-    times = [reading.read_at for reading in readings]
-    for at in times:
-        if at.tzinfo is None:
-            raise InvalidValueError(f"reading at {at.isoformat()}: the time has no zone")
-    return times
-
-
 def _rows(readings: Iterable[Reading], numbers: Mapping[str, int]) -> list[tuple[Any, ...]]:
     """Return the batch as rows of the temporary table.
 
     Raises:
-        InvalidValueError: a value is no number or does not fit 64 bits of steps.
+        InvalidValueError: a time is naive, a value is no number or more than 64 bits of steps.
     """
     return [
         (
             position,
             reading.meter_id,
             numbers[reading.register.slug],
-            reading.read_at,
+            _aware(reading.read_at),
             _steps(reading),
             reading.quality,
             reading.source,
@@ -192,6 +170,12 @@ def _rows(readings: Iterable[Reading], numbers: Mapping[str, int]) -> list[tuple
         )
         for position, reading in enumerate(readings)
     ]
+
+
+def _aware(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise InvalidValueError(f"reading at {at.isoformat()}: the time has no zone")
+    return at
 
 
 def _steps(reading: Reading) -> int:

@@ -5,10 +5,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meterplex.db import tables
-from meterplex.db.partitions import ReadingPartitions
 from meterplex.db.reading_store import KEY, ReadingStore, StoreResult, same_key
 from meterplex.db.registers import Registers
 from meterplex.db.repository import Repository
@@ -21,10 +19,6 @@ _LAST: Final = ("organisation_id", *KEY)
 
 class Readings(Repository):
     """The readings of all meters. Values go in and come out as the meter shows them."""
-
-    def __init__(self, connection: AsyncConnection, partitions: ReadingPartitions | None) -> None:
-        super().__init__(connection)
-        self._store = ReadingStore(connection, partitions)
 
     async def store(
         self,
@@ -45,7 +39,7 @@ class Readings(Repository):
             RegisterChangedError: a register type is not what it was.
             TransactionConflictError: another writer was in the way; store the batch again.
         """
-        return await self._store.take(organisation_id, readings, received_at)
+        return await ReadingStore(self._connection).take(organisation_id, readings, received_at)
 
     async def latest(
         self, organisation_id: OrganisationId, meter_ids: Collection[MeterId] | None = None

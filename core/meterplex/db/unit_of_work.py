@@ -21,7 +21,6 @@ from meterplex.db.estate import (
     UsagePoints,
 )
 from meterplex.db.events import DeviceEvents, ReadingRuns
-from meterplex.db.partitions import ReadingPartitions
 from meterplex.db.readings import Readings
 from meterplex.db.registers import Registers
 
@@ -49,9 +48,8 @@ class UnitOfWork:
     commands: Commands
     audit: AuditLog
 
-    def __init__(self, engine: AsyncEngine, partitions: ReadingPartitions | None) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._connection: AsyncConnection = engine.connect()
-        self._partitions = partitions
 
     async def __aenter__(self) -> Self:
         """Begin.
@@ -102,7 +100,7 @@ class UnitOfWork:
         self.usage_points = UsagePoints(connection)
         self.bindings = Bindings(connection)
         self.registers = Registers(connection)
-        self.readings = Readings(connection, self._partitions)
+        self.readings = Readings(connection)
         self.runs = ReadingRuns(connection)
         self.events = DeviceEvents(connection)
         self.commands = Commands(connection)

@@ -80,6 +80,9 @@ async def store_run(
     Raises:
         DatabaseError: nothing was stored, or the commit went unanswered.
     """
+    if taken:
+        times = [each.read_at for each in taken]
+        await database.make_partitions(min(times), max(times), now=run.ended_at)
     async with database.unit_of_work() as uow:
         if await uow.runs.find(run.organisation_id, run.id) is not None:
             return RunOutcome(frozenset())
