@@ -1,6 +1,6 @@
-"""The wallet of the meter: settings block, sale frame and account frame (sheet sections 4a and 7).
+"""The wallet of the meter: settings block, sale frame and account frame (DBG, one source).
 
-Settings block, read from 0x0400, registers from its start (one source)::
+Settings block, read from 0x0400, registers from its start::
 
     0 fee control   1 purchase count   2 4 6 8 prices sharp peak flat valley
     10 alarm 1   12 alarm 2   14 overdraft   18 total purchased   20 remaining

@@ -1,4 +1,4 @@
-"""The meter's clock: plain binary bytes, two-digit year, weekday 0 = Sunday (sheet 4 and 7)."""
+"""The meter's clock: plain binary bytes, two-digit year, weekday 0 = Sunday (DBG, EMS)."""
 
 from datetime import date, datetime, time
 from typing import Final

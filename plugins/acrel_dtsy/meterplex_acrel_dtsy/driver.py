@@ -5,7 +5,7 @@ once and believes only the block that it reads afterwards. Frames that move valu
 0x0100, and the wallet groups of the account block) are never followed by another of their kind.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -44,7 +44,7 @@ from meterplex_acrel_dtsy import account, blocks, tou
 from meterplex_acrel_dtsy.account import AccountSettings
 from meterplex_acrel_dtsy.clock import encode_clock
 from meterplex_acrel_dtsy.load_control import LoadControl, load_control_block
-from meterplex_acrel_dtsy.proof import UNANSWERED, prove, read_after
+from meterplex_acrel_dtsy.proof import UNANSWERED, ControlFrame, prove, read_after
 from meterplex_acrel_dtsy.settings import AcrelSettings
 from meterplex_acrel_dtsy.snapshot import SnapshotLayout, snapshot_clock
 
@@ -230,10 +230,10 @@ class AcrelDriver(MeterDriver):
         except UNANSWERED as error:
             raise OutcomeUnknownError(f"{what}: {error}") from error
         except DeviceRefusedError:
-            pass  # not evidence: meters are known that close the relay and then refuse the count
+            pass  # no evidence: only the wallet says what was taken
         return await read_after(what, self.read_credit)
 
-    async def _account_limits(self, limits: Limits) -> list[Callable[[], Awaitable[object]]]:
+    async def _account_limits(self, limits: Limits) -> list[ControlFrame]:
         if limits.alarm_1 is None and limits.alarm_2 is None and limits.overdraft is None:
             return []
         alarms = None
@@ -247,14 +247,14 @@ class AcrelDriver(MeterDriver):
         frame = account.encode_limits(alarms, limits.overdraft, self._settings.amount_scale)
         return [self._vendor_write(blocks.ACCOUNT_START, frame)]
 
-    async def _overload_limits(self, limits: Limits) -> list[Callable[[], Awaitable[object]]]:
+    async def _overload_limits(self, limits: Limits) -> list[ControlFrame]:
         if limits.overload_kw is None:
             return []
         present = await self._read_load_control()
         frames = present.encode_overload(limits.overload_kw, self._settings.overload_unit_w)
         return [self._vendor_write(start, data) for start, data in frames]
 
-    def _vendor_write(self, start: int, data: bytes) -> Callable[[], Awaitable[bytes]]:
+    def _vendor_write(self, start: int, data: bytes) -> ControlFrame:
         return partial(
             self._master.vendor_write,
             blocks.VENDOR_FUNCTION,

@@ -1,4 +1,4 @@
-"""Load control: the overload limit of each phase (sheet sections 4a and 7, one source).
+"""Load control: the overload limit of each phase (DBG, one source).
 
 Read from 0x0480: enable, then per phase max power, max step, power factor threshold, a value
 whose meaning is not known, max trip count, recover time. Written by function 20, one frame of 26

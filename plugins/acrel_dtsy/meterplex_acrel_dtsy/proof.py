@@ -1,7 +1,7 @@
 """Control frames are sent once each; what took effect is what is read back afterwards."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from meterplex.sdk import (
     DamagedReplyError,
@@ -15,14 +15,17 @@ from meterplex.sdk import (
 
 State = TypeVar("State")
 
-UNANSWERED = (LinkTimeoutError, DamagedReplyError, OutcomeUnknownError)
+ControlFrame = Callable[[], Awaitable[object]]
+"""Sends one control frame when it is called."""
+
+UNANSWERED: Final = (LinkTimeoutError, DamagedReplyError, OutcomeUnknownError)
 """Raised by a control frame that may have taken effect."""
-_NOT_SENT = (LinkUnavailableError, ExpiredError)
+_NOT_SENT: Final = (LinkUnavailableError, ExpiredError)
 
 
 async def prove(
     what: str,
-    frames: Iterable[Callable[[], Awaitable[object]]],
+    frames: Iterable[ControlFrame],
     read_back: Callable[[], Awaitable[State]],
     proven: Callable[[State], bool],
 ) -> State:
@@ -58,7 +61,7 @@ async def read_after(what: str, read_back: Callable[[], Awaitable[State]]) -> St
         raise OutcomeUnknownError(f"{what}: sent, not read back: {error}") from error
 
 
-async def _send(frames: Iterable[Callable[[], Awaitable[object]]]) -> DriverError | None:
+async def _send(frames: Iterable[ControlFrame]) -> DriverError | None:
     """Return why the last frame that was tried is in doubt, or None when all were answered."""
     for index, send in enumerate(frames):
         try:

@@ -1,12 +1,12 @@
-"""Time-of-use calendar in the meter: a date plan and two day tables (sheet section 6).
+"""Time-of-use calendar in the meter: a date plan and two day tables (DBG, EMS).
 
 ::
 
     date plan   6 registers    4 x {month, day, table} or 4 x {table, day, month}
     day table  21 registers   14 x {rate, minute, hour}; the rate holds from that time on (guess)
 
-Entries of zeros are unused. Which way round a date plan runs differs between the two public
-sources; :func:`date_plan_order` tells it from the plan that a meter holds.
+Entries of zeros are unused. Which way round a date plan runs differs between the two sources;
+:func:`date_plan_order` tells it from the plan that a meter holds.
 """
 
 from collections.abc import Iterator

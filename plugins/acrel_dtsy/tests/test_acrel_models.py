@@ -5,6 +5,7 @@ import pytest
 from meterplex.sdk import Capability
 from meterplex.sdk.testing import ScriptedTransport
 from meterplex_acrel_dtsy import models, plugin
+from meterplex_acrel_dtsy.settings import SETTINGS
 
 DATA = Path(__file__).parent / "data"
 MODELS = {model.id: model for model in plugin.meterplex_meter_models()}
@@ -33,6 +34,18 @@ def test_prepaid_models_keep_money_and_have_a_twin(model: str) -> None:
         Capability.HOLD_SUPPLY,
     } <= MODELS[model].capabilities
     assert MODELS[model].twin is not None
+
+
+def test_readme_lists_every_model_setting_and_flag() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    settings = [
+        f"`{setting.name}` | `{setting.default}`"
+        for setting in SETTINGS
+        if setting.default and setting.name != "cipher"
+    ]
+    flags = [f"`{flag.word}`" for flag in models.profile_of("acrel_dtsy1352").flags]
+    rows = [*(f"`{model}`" for model in MODELS), *settings, *flags]
+    assert [row for row in rows if row not in readme] == []
 
 
 THREE_PHASES = {
