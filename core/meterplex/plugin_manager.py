@@ -407,8 +407,10 @@ class PluginManager:
 
 
 def describe(error: BaseException) -> str:
-    """Return type and message of an error on one line."""
+    """Return an error on one line, with its type unless it is a refusal of our own."""
     message = " ".join(str(error).split())
+    if isinstance(error, PluginError):
+        return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -1,0 +1,3 @@
+"""Does not import."""
+
+raise RuntimeError("no licence file")
