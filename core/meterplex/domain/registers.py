@@ -99,7 +99,7 @@ class RegisterType:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.slug):
             raise ValueError(f"register slug {self.slug!r}: expected lower-case letters, digits, _")
         sign, digits, _ = self.resolution.as_tuple()
-        if sign or digits != (1,):
+        if sign or digits[:1] != (1,) or any(digits[1:]):
             raise ValueError(
                 f"register {self.slug}: resolution {self.resolution} is no power of 10"
             )
