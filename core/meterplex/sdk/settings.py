@@ -41,6 +41,6 @@ def _text(setting: Setting, text: str | None, where: str) -> str:
     if setting.choices and text not in setting.choices:
         choices = ", ".join(setting.choices)
         raise SettingsError(
-            f"{where}: setting {setting.name} is {text!r}, expected one of {choices}"
+            f"{where}: setting {setting.name!r} is {text!r}, expected one of {choices}"
         )
     return text

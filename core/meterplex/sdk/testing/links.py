@@ -235,7 +235,7 @@ def read_script(text: str) -> dict[bytes, Replies]:
     more than once gets its replies in the recorded order.
 
     Raises:
-        ValueError: naming the line that is neither.
+        ValueError: naming the line that is neither, or hexadecimal digits that are none.
     """
     replies: dict[bytes, list[bytes]] = {}
     request: bytes | None = None
@@ -243,12 +243,11 @@ def read_script(text: str) -> dict[bytes, Replies]:
         content = line.partition("#")[0].strip()
         if not content:
             continue
-        arrow, frame = content[0], bytes.fromhex(content[1:])
-        if arrow == ">":
-            request = frame
-            replies.setdefault(frame, []).append(b"")
-        elif arrow == "<" and request is not None:
-            replies[request][-1] += frame
+        if content[0] == ">":
+            request = bytes.fromhex(content[1:])
+            replies.setdefault(request, []).append(b"")
+        elif content[0] == "<" and request is not None:
+            replies[request][-1] += bytes.fromhex(content[1:])
         else:
             raise ValueError(f"line {number}: expected '> request' or '< reply', got {line!r}")
     return {
