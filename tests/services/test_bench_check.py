@@ -108,7 +108,7 @@ async def test_meter_that_counts_is_proven_however_it_says_no(says_no: str) -> N
         ("same count again", Verdict.PROVEN),
         ("count too high", Verdict.PROVEN),
         ("over the hoard limit", Verdict.NOT_APPLICABLE),
-        ("another customer's number", Verdict.NOT_APPLICABLE),
+        ("another customer", Verdict.NOT_APPLICABLE),
     ]
 
 
@@ -132,7 +132,7 @@ async def test_steps_tell_sent_expected_and_seen() -> None:
         pytest.param(lambda stored, count: True, "same count again", id="takes-any-count"),
         pytest.param(lambda stored, count: count >= stored, "same count again", id="takes-twice"),
         pytest.param(lambda stored, count: count > stored, "count too high", id="takes-gaps"),
-        pytest.param(lambda stored, count: count == stored + 2, "count too high", id="other-rule"),
+        pytest.param(lambda stored, count: count == stored + 2, "next count", id="other-rule"),
     ],
 )
 async def test_meter_with_another_rule_is_disproven(
@@ -145,16 +145,18 @@ async def test_meter_with_another_rule_is_disproven(
 
 
 async def test_meter_that_refuses_the_next_count_is_disproven() -> None:
-    report = await check_purchase_count(BenchMeter(takes=lambda stored, count: False))
-    assert report.verdict is Verdict.DISPROVEN
-    assert report.steps[0].verdict is Verdict.DISPROVEN
+    meter = BenchMeter(takes=lambda stored, count: False)
+    report = await check_purchase_count(meter)
+    assert [step.verdict for step in report.steps] == [Verdict.DISPROVEN]
+    assert meter.sent == [(4, CENT)]
 
 
 async def test_silence_without_effect_on_the_next_count_proves_nothing() -> None:
     meter = BenchMeter(takes=lambda stored, count: False, says_no="silence")
     report = await check_purchase_count(meter)
-    assert report.steps[0].verdict is Verdict.INCONCLUSIVE
+    assert [step.verdict for step in report.steps] == [Verdict.INCONCLUSIVE]
     assert report.verdict is Verdict.INCONCLUSIVE
+    assert meter.sent == [(4, CENT)]
 
 
 async def test_silent_refusal_is_asked_again_before_it_counts() -> None:
@@ -241,7 +243,47 @@ async def test_link_that_breaks_is_inconclusive(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(BenchMeter, "deliver_credit", unavailable)
     report = await check_purchase_count(BenchMeter())
-    assert [step.verdict for step in report.steps] == [
-        Verdict.INCONCLUSIVE,
-        Verdict.NOT_APPLICABLE,
-    ]
+    assert [step.verdict for step in report.steps] == [Verdict.INCONCLUSIVE]
+    assert report.left is None
+
+
+async def test_hoard_limit_that_cannot_be_read_is_inconclusive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def silent(self: BenchMeter) -> Limits:
+        raise LinkTimeoutError("nothing came")
+
+    monkeypatch.setattr(BenchMeter, "read_limits", silent)
+    meter = BenchMeter(capabilities=CREDIT | {Capability.LIMITS})
+    assert (await check_purchase_count(meter)).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("stuck", "note", "left"),
+    [
+        (SupplyAction.DISCONNECT, "0.01 stays in the meter: stuck", Decimal("5.01")),
+        (SupplyAction.AUTOMATIC, "the supply is still off: stuck", Decimal("5.00")),
+    ],
+)
+async def test_supply_that_does_not_follow_is_told(
+    monkeypatch: pytest.MonkeyPatch, stuck: SupplyAction, note: str, left: Decimal
+) -> None:
+    follow = BenchMeter.set_supply
+
+    async def stick(self: BenchMeter, action: SupplyAction) -> SupplyState:
+        if action is stuck:
+            raise DeviceRefusedError("stuck")
+        return await follow(self, action)
+
+    monkeypatch.setattr(BenchMeter, "set_supply", stick)
+    meter = BenchMeter(capabilities=CREDIT | {Capability.SUPPLY, Capability.WITHDRAW_CREDIT})
+    report = await check_purchase_count(meter)
+    assert report.verdict is Verdict.PROVEN
+    assert report.steps[-1].note == note
+    assert report.left is not None
+    assert report.left.remaining == left
+
+
+async def test_credit_that_stays_is_told() -> None:
+    report = await check_purchase_count(BenchMeter())
+    assert report.steps[-1].note == "0.01 stays in the meter: it cannot be withdrawn"
