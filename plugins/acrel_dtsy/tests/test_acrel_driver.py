@@ -363,6 +363,19 @@ async def test_clock_that_shows_no_time_is_left_out_and_told_when_asked_for() ->
         await driver.read_clock()
 
 
+async def test_calendar_that_cannot_be_is_a_damaged_reply() -> None:
+    # Three-phase meters keep the date plan at 0x0028 (DBG, EMS); here with month and table 13.
+    driver, _ = meter(
+        {
+            "01 03 00 28 00 06 45 C0": "01 03 0C 0D 01 0D" + " 00" * 9 + " EB A5",
+            "01 03 20 00 00 15 8F C5": "01 03 2A" + " 00" * 42 + " 2E D8",
+            "01 03 20 15 00 15 9E 01": "01 03 2A" + " 00" * 42 + " 2E D8",
+        }
+    )
+    with pytest.raises(DamagedReplyError, match="date plan 0D 01 0D"):
+        await driver.read_calendar()
+
+
 @pytest.mark.parametrize(("text", "checked"), [("false", False), ("true", True)])
 def test_counts_are_checked_only_by_setting(text: str, checked: bool) -> None:
     driver, _ = meter({}, count_checked=text)

@@ -143,6 +143,7 @@ async def test_everything_that_is_kept_comes_back(model: MeterModel) -> None:
     assert await driver.write_limits(Limits(alarm_2=Decimal(5))) == Limits(
         Decimal(30), Decimal(5), Decimal(3), None, Decimal("7.5")
     )
+    assert (await driver.write_limits(Limits(overdraft=Decimal(1)))).overdraft == Decimal(1)
     assert await driver.write_calendar(CALENDAR) == CALENDAR
     assert abs(await driver.sync_clock(LOCAL) - LOCAL) < timedelta(seconds=2)
 
