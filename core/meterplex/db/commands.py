@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,10 +11,15 @@ import sqlalchemy as sa
 from meterplex.db import tables
 from meterplex.db.errors import IllegalMoveError, NotFoundError
 from meterplex.db.repository import Repository
-from meterplex.domain.commands import MOVES, Command, CommandId, CommandState
+from meterplex.domain.commands import (
+    MOVES,
+    SETTLED,
+    SUPPLY_ACTIONS,
+    Command,
+    CommandId,
+    CommandState,
+)
 from meterplex.domain.estate import MeterId, OrganisationId
-
-_SETTLED: Final = frozenset(state for state, onwards in MOVES.items() if not onwards)
 
 
 class Commands(Repository):
@@ -56,6 +61,18 @@ class Commands(Repository):
             where.append(columns.organisation_id == organisation_id)
         return await self._select(*where)
 
+    async def overruled(self) -> frozenset[CommandId]:
+        """Return the unsettled supply commands for whose meter there is a newer supply command.
+
+        The newer one's state does not matter: who asks for supply after an older disconnect must
+        not be cut off by that one's repetition.
+        """
+        columns = tables.command.c
+        rows = await self._rows(
+            sa.select(columns.id).where(columns.state.not_in(sorted(SETTLED)), _is_overruled())
+        )
+        return frozenset(row["id"] for row in rows)
+
     async def of_meter(
         self, organisation_id: OrganisationId, meter_id: MeterId
     ) -> tuple[Command, ...]:
@@ -86,7 +103,8 @@ class Commands(Repository):
     ) -> Command | None:
         """Move a command on, if it is in one of ``from_states``; of several callers one wins.
 
-        A move to SENT counts an attempt and is made only before ``not_after``. A move from SENT
+        A move to SENT counts an attempt and is made only before ``not_after`` and while no newer
+        supply command overrules this one. A move from SENT
         back to QUEUED takes the attempt back: no byte had left. A move to a last state sets
         ``settled_at``.
 
@@ -105,7 +123,7 @@ class Commands(Repository):
             columns.state.in_(sorted(from_states)),
         ]
         if to_state is CommandState.SENT:
-            where.append(columns.not_after > at)
+            where += [columns.not_after > at, ~_is_overruled()]
         result = await self._execute(
             sa.update(tables.command)
             .where(*where)
@@ -123,6 +141,24 @@ class Commands(Repository):
         return tuple(Command(**row) for row in rows)
 
 
+def _is_overruled() -> sa.ColumnElement[bool]:
+    this, newer = tables.command.c, tables.command.alias("newer")
+    supply = sorted(SUPPLY_ACTIONS)
+    younger = sa.or_(
+        newer.c.created_at > this.created_at,
+        sa.and_(newer.c.created_at == this.created_at, newer.c.id > this.id),
+    )
+    return sa.and_(
+        this.kind.in_(supply),
+        sa.exists().where(
+            newer.c.organisation_id == this.organisation_id,
+            newer.c.meter_id == this.meter_id,
+            newer.c.kind.in_(supply),
+            younger,
+        ),
+    )
+
+
 def _check_move(from_states: Collection[CommandState], to_state: CommandState) -> None:
     for state in from_states:
         if to_state not in MOVES[state]:
@@ -131,12 +167,15 @@ def _check_move(from_states: Collection[CommandState], to_state: CommandState) -
 
 def _consequences(to_state: CommandState, at: datetime) -> dict[str, Any]:
     columns = tables.command.c
+    consequences: dict[str, Any] = {}
     if to_state is CommandState.SENT:
-        return {"sent_at": at, "attempts": columns.attempts + 1}
-    if to_state is CommandState.QUEUED:
+        consequences |= {"sent_at": at, "attempts": columns.attempts + 1}
+    if to_state in {CommandState.QUEUED, CommandState.EXPIRED}:
         unsent = sa.case((columns.state == CommandState.SENT, 1), else_=0)
-        return {"attempts": columns.attempts - unsent}
-    return {"settled_at": at} if to_state in _SETTLED else {}
+        consequences["attempts"] = columns.attempts - unsent
+    if to_state in SETTLED:
+        consequences["settled_at"] = at
+    return consequences
 
 
 def _to_row(command: Command) -> dict[str, Any]:

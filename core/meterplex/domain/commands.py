@@ -6,7 +6,10 @@
        |        |---> REFUSED     the device said no, or keeps another state
        |        `---> UNKNOWN     sent, not proven: read before anything else
        |-> EXPIRED                not_after passed before it was sent
-       `-> FAILED                 never sent: wrong capability, missing plugin, bad values
+       `-> FAILED                 never sent (wrong capability, bad values, overruled), or a read
+                                  that got no answer
+
+QUEUED again, EXPIRED and FAILED follow SENT only where it is proven that no byte had left.
 
 SENT is committed before the first byte leaves. A command found SENT at start-up is UNKNOWN. From
 UNKNOWN a later read-back leads to CONFIRMED or REFUSED. A control frame that may be sent again
@@ -22,6 +25,7 @@ from typing import Final, NewType
 from uuid import UUID
 
 from meterplex.domain.estate import MeterId, OrganisationId
+from meterplex.domain.supply import SupplyAction
 
 CommandId = NewType("CommandId", UUID)
 
@@ -56,7 +60,14 @@ class CommandState(StrEnum):
 MOVES: Final[dict[CommandState, frozenset[CommandState]]] = {
     CommandState.QUEUED: frozenset({CommandState.SENT, CommandState.EXPIRED, CommandState.FAILED}),
     CommandState.SENT: frozenset(
-        {CommandState.CONFIRMED, CommandState.REFUSED, CommandState.UNKNOWN, CommandState.QUEUED}
+        {
+            CommandState.CONFIRMED,
+            CommandState.REFUSED,
+            CommandState.UNKNOWN,
+            CommandState.QUEUED,
+            CommandState.EXPIRED,
+            CommandState.FAILED,
+        }
     ),
     CommandState.UNKNOWN: frozenset(
         {CommandState.CONFIRMED, CommandState.REFUSED, CommandState.QUEUED}
@@ -66,7 +77,18 @@ MOVES: Final[dict[CommandState, frozenset[CommandState]]] = {
     CommandState.EXPIRED: frozenset(),
     CommandState.FAILED: frozenset(),
 }
-"""Allowed moves. SENT to QUEUED: the link proved that no byte had left."""
+"""Allowed moves."""
+
+SETTLED: Final = frozenset(state for state, moves in MOVES.items() if not moves)
+"""States in which nothing more happens."""
+
+SUPPLY_ACTIONS: Final[dict[CommandKind, SupplyAction]] = {
+    CommandKind.DISCONNECT: SupplyAction.DISCONNECT,
+    CommandKind.RECONNECT: SupplyAction.RECONNECT,
+    CommandKind.HOLD: SupplyAction.HOLD,
+    CommandKind.AUTOMATIC: SupplyAction.AUTOMATIC,
+}
+"""The kinds that move supply, and what they ask of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
+from meterplex.domain.bus_status import BusStatus
 from meterplex.domain.estate import Channel, LinkState, LostReason, Meter, MeterId
 from meterplex.domain.readings import ReadFailure, ReadingRun, ReadingSource, RunId
 from meterplex.headend.line import Line, LineLink, Order, WorkClass
@@ -31,7 +32,8 @@ from meterplex.services.take_readings import TakenSnapshot
 
 RUN_METERS_MAX: Final = 32
 """Meters read before a run is stored; bounds what a crash can make us read again."""
-READ_DEADLINE_S: Final = 60.0
+LATE_AFTER_S: Final = 10.0
+"""How far beyond its interval the age of a live meter's reading may go before it counts as late."""
 CLASS_OF_SOURCE: Final = {
     ReadingSource.SCHEDULED: WorkClass.SCHEDULED,
     ReadingSource.ON_DEMAND: WorkClass.ON_DEMAND,
@@ -73,36 +75,17 @@ class Member:
     last_error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BusStatus:
-    """How a bus keeps its promises now; ages and times in seconds.
-
-    Attributes:
-        oldest_age_s: age of the last good reading of the worst live meter; None before the first.
-        late: live meters whose age is above their interval and one retry.
-        run_s: how long the last run took.
-        fault: why the channel is down; empty while it is up.
-    """
-
-    channel: Channel
-    meters: int
-    live: int
-    lost: int
-    late: int
-    oldest_age_s: float | None
-    run_s: float | None
-    fault: str
-
-
 @dataclass(slots=True)
 class Bus:
     """One channel, its line and its meters.
 
     Attributes:
+        site: code of its site.
         zone: of the site, for the reading window.
         new_id: makes identifiers of runs.
     """
 
+    site: str
     channel: Channel
     line: Line
     zone: ZoneInfo
@@ -112,6 +95,7 @@ class Bus:
     new_id: Callable[[], RunId]
     members: dict[MeterId, Member] = field(default_factory=dict)
     state: LinkState = LinkState.NEW
+    read_deadline_s: float = 30.0
     last_run: ReadingRun | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _unavailable: int = 0
@@ -172,19 +156,25 @@ class Bus:
     def status(self) -> BusStatus:
         """Return how the bus keeps its promises now."""
         now = asyncio.get_running_loop().time()
-        live = [member for member in self.members.values() if not member.plan.is_lost]
-        good = [(member.plan, member.plan.last_good_at) for member in live]
-        ages = [(now - at, plan.interval_s) for plan, at in good if at is not None]
-        run = self.last_run
+        plans = [member.plan for member in self.members.values() if not member.plan.is_lost]
+        ages = [
+            (now - plan.last_good_at, plan.interval_s)
+            for plan in plans
+            if plan.last_good_at is not None
+        ]
+        run, counters = self.last_run, self.line.counters
         return BusStatus(
+            site=self.site,
             channel=self.channel,
             meters=len(self.members),
-            live=len(live),
-            lost=len(self.members) - len(live),
-            late=sum(age_s > 1.5 * interval_s + 5 for age_s, interval_s in ages),
+            lost=len(self.members) - len(plans),
+            late=sum(age_s > interval_s + LATE_AFTER_S for age_s, interval_s in ages),
             oldest_age_s=max((age_s for age_s, _ in ages), default=None),
             run_s=None if run is None else (run.ended_at - run.started_at).total_seconds(),
             fault=self.line.fault,
+            exchanges=counters.exchanges,
+            timeouts=counters.timeouts,
+            stray_bytes=counters.stray_bytes,
         )
 
     # -- schedule ------------------------------------------------------------------------------
@@ -249,8 +239,8 @@ class Bus:
             driver = self.driver(member, link)
             if member.plan.is_lost:
                 # A probe: its short reply makes a dead meter cost little.
-                await supervise(driver.identify(), link, deadline_s=READ_DEADLINE_S)
-            snapshot = await supervise(driver.read(), link, deadline_s=READ_DEADLINE_S)
+                await supervise(driver.identify(), link, deadline_s=self.read_deadline_s)
+            snapshot = await supervise(driver.read(), link, deadline_s=self.read_deadline_s)
             check_snapshot(snapshot, member.model)
         except PluginError as error:
             self.plugins.report_failure(member.meter.model, "read", error)
@@ -289,16 +279,17 @@ class Bus:
             member = self.members.get(snapshot.meter.id)
             if member is not None and member.state is not LinkState.REACHED:
                 member.state, member.reason = LinkState.REACHED, None
-                changes.append(StateChange.of_meter(member.meter, LinkState.REACHED, None, at))
+                changes.append(StateChange.of(member.meter, LinkState.REACHED, None, at))
         for meter_id, reason in faults.items():
             member = self.members.get(meter_id)
             if member is None or not member.plan.is_lost or member.state is LinkState.LOST:
                 continue
-            if reason is LostReason.METER and silent:
-                reason = LostReason.LINE  # nobody on this bus answers: the line is cut
-            member.state, member.reason = LinkState.LOST, reason
+            # When nobody on a bus answers any more, its line is cut.
+            cut = reason is LostReason.METER and silent
+            member.reason = LostReason.LINE if cut else reason
+            member.state = LinkState.LOST
             changes.append(
-                StateChange.of_meter(member.meter, LinkState.LOST, reason, at, member.last_error)
+                StateChange.of(member.meter, LinkState.LOST, member.reason, at, member.last_error)
             )
         return tuple(changes)
 
@@ -310,10 +301,10 @@ class Bus:
         if down and self._unavailable >= LOST_AFTER and self.state is not LinkState.LOST:
             self.state = LinkState.LOST
             reason = LostReason.LINE if self.channel.gateway_id is None else LostReason.GATEWAY
-            return [StateChange.of_channel(self.channel, self.state, reason, at, self.line.fault)]
+            return [StateChange.of(self.channel, self.state, reason, at, self.line.fault)]
         if not down and self.line.is_open and self.state is not LinkState.REACHED:
             self.state = LinkState.REACHED
-            return [StateChange.of_channel(self.channel, self.state, None, at)]
+            return [StateChange.of(self.channel, self.state, None, at)]
         return []
 
 

@@ -154,6 +154,7 @@ class Line:
         gap_characters: float,
         not_after: datetime | None = None,
         before_send: Callable[[], Awaitable[None]] | None = None,
+        on_send: Callable[[], None] | None = None,
         reservation: Reservation | None = None,
     ) -> bytes:
         """Send a request when its turn comes and return the fitting reply.
@@ -164,6 +165,7 @@ class Line:
             not_after: the request is not sent later than this.
             before_send: awaited with the turn held, just before the first byte; what it raises
                 cancels the request, which then was not sent.
+            on_send: called when the first byte is about to leave.
             reservation: a turn reserved earlier, used instead of a new one.
 
         Raises:
@@ -182,6 +184,8 @@ class Line:
                 raise ExpiredError(f"not sent: {not_after.isoformat()} has passed")
             if self._transport is not transport:
                 raise LinkUnavailableError(self.fault or "the channel was lost")
+            if on_send is not None:
+                on_send()
             return await self._converse(transport, request, delimiter, key, response_time_s)
         finally:
             self._release()
@@ -426,6 +430,7 @@ class LineLink:
         before_control: awaited before the first control request leaves, with the turn held.
         exchanging: True while the driver waits for an exchange; a driver that is neither done nor
             exchanging for long hangs.
+        control_sent: True once bytes of a control request may have left.
     """
 
     line: Line
@@ -465,8 +470,12 @@ class LineLink:
                 gap_characters=self.gap_characters,
                 not_after=self.not_after if control else None,
                 before_send=before_send,
+                on_send=self._note_control if control else None,
                 reservation=reservation,
             )
         finally:
             self.exchanging = False
             self.idle_since = asyncio.get_running_loop().time()
+
+    def _note_control(self) -> None:
+        self.control_sent = True

@@ -1,10 +1,10 @@
 """Reads the query of a channel URL into the timing of a line."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from meterplex.protocols.modbus.timing import character_time_s
 from meterplex.sdk import ChannelUrl, LineTiming, Setting, SettingsError
+from meterplex.sdk.settings import complete_settings
 
 
 def line_timing(
@@ -18,19 +18,7 @@ def line_timing(
     Raises:
         SettingsError: a key is unknown, or a value is out of its range.
     """
-    values = {setting.name: setting.default or "" for setting in settings}
-    for name, value in url.query.items():
-        if name not in values:
-            near = get_close_matches(name, values, 1)
-            hint = f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(values)}"
-            raise SettingsError(f"channel URL {url.text!r}: unknown setting {name!r}{hint}")
-        values[name] = value
-    for setting in settings:
-        if setting.choices and values[setting.name] not in setting.choices:
-            raise SettingsError(
-                f"channel URL {url.text!r}: {setting.name} is {values[setting.name]!r}, "
-                f"expected {' or '.join(setting.choices)}"
-            )
+    values = complete_settings(settings, url.query, f"channel URL {url.text!r}")
     baud = _number(url, values, "baud", 300, 4_000_000)
     if baud != int(baud):
         raise SettingsError(f"channel URL {url.text!r}: baud is {values['baud']!r}, not whole")

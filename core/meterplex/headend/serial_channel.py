@@ -40,7 +40,8 @@ def configure(url: ChannelUrl) -> ChannelSettings:
     if url.host or not url.path.startswith("/") or url.path == "/":
         raise SettingsError(f"channel URL {url.text!r}: expected serial:///dev/...")
     timing, values = line_timing(url, SETTINGS)
-    return ChannelSettings(url, Framing.RAW, timing, shared_bus=True, echo=values["echo"] == "yes")
+    echo = values["echo"] == "yes"
+    return ChannelSettings(url, Framing.RAW, timing, True, echo, values)
 
 
 class _Port:
@@ -102,15 +103,13 @@ async def open_serial(settings: ChannelSettings, receiver: Receiver) -> Transpor
     Raises:
         LinkUnavailableError: it does not exist, is in use, or refuses the line settings.
     """
-    url, query = settings.url, settings.url.query
-    defaults = {setting.name: setting.default for setting in SETTINGS}
-    values = {**defaults, **query}
+    url, values = settings.url, settings.values
     try:
         port = serial.Serial(
             url.path,
-            baudrate=int(values["baud"] or 0),
-            parity=values["parity"] or "N",
-            stopbits=int(values["stopbits"] or 1),
+            baudrate=int(values["baud"]),
+            parity=values["parity"],
+            stopbits=int(values["stopbits"]),
             timeout=0,
             exclusive=True,
         )

@@ -39,7 +39,7 @@ def configure(url: ChannelUrl) -> ChannelSettings:
         raise SettingsError(f"channel URL {url.text!r}: unexpected path {url.path!r}")
     timing, values = line_timing(url, SETTINGS)
     framing = Framing.TCP if values["framing"] == "tcp" else Framing.RAW
-    return ChannelSettings(url, framing, timing, shared_bus=True)
+    return ChannelSettings(url, framing, timing, shared_bus=True, values=values)
 
 
 class _Stream(asyncio.Protocol):

@@ -76,26 +76,31 @@ class LineTiming:
         late_s: how long after its time-out a reply may still come in; requests whose replies could
             be taken for each other are kept apart for so long.
         latency_s: what the path adds to a round trip, at worst.
-        reopen_after_timeout: True where only a new connection surely drops a late reply.
+        response_time_s: longest silence of a device here; None takes the model's.
     """
 
     character_s: float
     late_s: float
     latency_s: float = 0.0
-    reopen_after_timeout: bool = False
+    response_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
-    """A channel URL, checked by its channel type."""
+    """A channel URL, checked by its channel type.
+
+    Attributes:
+        shared_bus: True where an RS-485 bus is behind it, with its limit of devices.
+        echo: True where each request comes back before its reply (two-wire adapters).
+        values: the settings of the URL, completed by their defaults.
+    """
 
     url: ChannelUrl
     framing: Framing
     timing: LineTiming
     shared_bus: bool
-    """True where an RS-485 bus is behind it, with its limit of devices."""
     echo: bool = False
-    """True where each request comes back before its reply (two-wire adapters)."""
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

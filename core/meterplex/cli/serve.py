@@ -1,0 +1,132 @@
+"""``meterplex serve``: the head-end and its health answers, until told to stop."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import click
+import structlog
+import uuid_utils.compat
+import uvicorn
+
+from meterplex.api.health import make_app
+from meterplex.cli.log_output import configure_log
+from meterplex.cli.output import tell
+from meterplex.cli.program import Program, now, pass_program, run
+from meterplex.db import Database, migrations
+from meterplex.headend.head_end import HeadEnd
+from meterplex.headend.watchdog import Watchdog
+from meterplex.plugin_manager import PluginManager
+from meterplex.services.health import HealthSource
+from meterplex.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop by itself after so long.")
+@pass_program
+def serve(program: Program, seconds: float | None) -> None:
+    """Read and command the meters of the database, and answer for health and metrics.
+
+    The database is upgraded first. Stops on Ctrl-C or SIGTERM: what was read is stored, what was
+    asked for and not sent stays in its row.
+    """
+    configure_log(program.settings.log)
+    run(_serve(program, seconds))
+
+
+async def _serve(program: Program, seconds: float | None) -> None:
+    settings = program.settings
+    listener = _listen(settings)
+    if program.database_file is not None:
+        program.database_file.parent.mkdir(parents=True, exist_ok=True)
+    await migrations.upgrade(settings.db.url)
+    async with await Database.open(settings.db.url) as database:
+        head_end = make_head_end(database, program.plugins, settings)
+        async with http_server(head_end, listener), working(head_end, program.plugins):
+            host, port = listener.getsockname()[:2]
+            tell(f"serving; health at http://{host}:{port}/healthz")
+            await _stopped(seconds)
+
+
+def make_head_end(database: Database, plugins: PluginManager, settings: Settings) -> HeadEnd:
+    """Make the head-end of a program."""
+    return HeadEnd(
+        database,
+        plugins,
+        now,
+        uuid_utils.compat.uuid7,
+        settings.headend.command_poll_s,
+        settings.headend.estate_poll_s,
+        settings.headend.read_deadline_s,
+    )
+
+
+@asynccontextmanager
+async def working(head_end: HeadEnd, plugins: PluginManager) -> AsyncIterator[None]:
+    """Let a head-end work under its watchdog; an error of its own ends the program.
+
+    Must be entered in the main thread.
+    """
+
+    def disable(plugin: str, where: str) -> None:
+        plugins.disable(plugin, f"blocked the event loop in {where}")
+        log.error("plugin disabled", plugin=plugin, where=where)
+
+    with Watchdog(plugins.packages, disable):
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(head_end.run())
+            yield
+            task.cancel()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+@asynccontextmanager
+async def http_server(source: HealthSource, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer for a program on a listening socket."""
+    config = uvicorn.Config(make_app(source), log_config=None, access_log=False, lifespan="off")
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.http.host, settings.http.port
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, f"http {host}:{port}: {error.strerror}") from error
+    listener.listen()
+    return listener
+
+
+async def _stopped(seconds: float | None) -> None:
+    """Wait for a signal, or until the time is over."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
