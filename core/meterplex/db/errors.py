@@ -160,7 +160,7 @@ def _of_driver(cause: BaseException) -> DatabaseError | None:
     if state == "23505":
         return ConflictError(told, getattr(cause, "constraint_name", None))
     kind = _BY_STATE.get(state) or _BY_STATE_CLASS.get(state[:2])
-    return None if kind is None else kind(told)
+    return None if kind is None else _say(kind, told)
 
 
 def _of_sqlite(text: str) -> DatabaseError | None:
@@ -168,7 +168,11 @@ def _of_sqlite(text: str) -> DatabaseError | None:
         return ConflictError(text, _unique_over(text.removeprefix(_SQLITE_UNIQUE).split(", ")))
     kinds = (kind for part, kind in _BY_SQLITE_TEXT if part in text)
     kind = next(kinds, None)
-    return None if kind is None else kind(text)
+    return None if kind is None else _say(kind, text)
+
+
+def _say(kind: type[DatabaseError], text: str) -> DatabaseError:
+    return kind(f"{text}; run meterplex db upgrade" if kind is SchemaError else text)
 
 
 def _unique_over(columns: list[str]) -> str | None:
