@@ -1,4 +1,4 @@
-"""A small world on simulated time: one bus, devices that speak a made-up protocol, stores in memory.
+"""A small world on simulated time: one bus, devices of a made-up protocol, stores in memory.
 
 Frames are ``<address>:<word>;``. ``read`` answers the register and the supply, ``off`` and ``auto``
 are control words.

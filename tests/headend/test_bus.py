@@ -1,10 +1,11 @@
 """A bus reading its meters on simulated time."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import time
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import pytest
@@ -95,7 +96,7 @@ def test_dead_meters_cost_one_short_probe_each_probe_interval(new_world: NewWorl
     run_in_virtual_time(read_for(world, 400))
     probes = [at for at, text in world.wire.sent if text == "5:who" and at > 60]
     assert len(probes) <= (400 - 60) / PROBE_S + 1
-    gaps = [later - sooner for sooner, later in zip(reads_of(world, "1"), reads_of(world, "1")[1:])]
+    gaps = [later - sooner for sooner, later in pairwise(reads_of(world, "1"))]
     assert max(gaps) < 3
 
 
@@ -103,7 +104,7 @@ def test_a_revived_meter_is_seen_within_a_minute(new_world: NewWorld) -> None:
     world = new_world(27, interval_s=1800)
     world.wire.devices["5"].alive = False
 
-    async def run() -> float:
+    async def run() -> Any:
         task = asyncio.create_task(read_for(world, 1000))
         await asyncio.sleep(600)
         world.wire.devices["5"].alive = True
@@ -196,14 +197,15 @@ def test_status_tells_lost_late_and_oldest(new_world: NewWorld) -> None:
 class Broken(MeterDriver):
     """A driver that does what it must not; the good ones beside it must not notice."""
 
-    def __init__(self, misdeed: Callable[[], Any]) -> None:
+    def __init__(self, misdeed: Callable[[], Awaitable[Any]]) -> None:
         self._misdeed = misdeed
 
     async def identify(self) -> Identity:
         return await self.read()  # type: ignore[return-value]  # misbehaves in the same way
 
     async def read(self, registers: Collection[RegisterType] | None = None) -> MeterSnapshot:
-        return await self._misdeed()
+        snapshot: MeterSnapshot = await self._misdeed()
+        return snapshot
 
 
 async def raise_it() -> NoReturn:

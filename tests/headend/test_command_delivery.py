@@ -31,7 +31,7 @@ def test_a_disconnect_is_marked_then_sent_then_read_back(new_world: NewWorld) ->
     sent_when_marked: list[int] = []
     world.rows.on_move = lambda _: sent_when_marked.append(len(world.wire.sent))
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("2", CommandKind.DISCONNECT)
         await deliver(world, 2)
         return world.now(command)
@@ -48,7 +48,7 @@ def test_a_reconnect_that_fee_control_keeps_off_is_refused(new_world: NewWorld) 
     world = new_world()
     world.wire.devices["1"].fee_control_off = True
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.RECONNECT)
         await deliver(world, 5)
         return world.now(command)
@@ -63,7 +63,7 @@ def test_a_lost_answer_is_settled_by_reading_and_never_sent_again(new_world: New
     world = new_world()
     world.wire.devices["1"].mute_after = {"off"}
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT)
         await deliver(world, 20)
         return world.now(command)
@@ -77,7 +77,7 @@ def test_a_lost_request_is_sent_again_only_after_reading(new_world: NewWorld) ->
     world = new_world()
     world.wire.devices["1"].deaf_to = {"off"}
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT)
         task = asyncio.create_task(deliver(world, 30))
         await asyncio.sleep(1)
@@ -97,7 +97,7 @@ def test_nothing_is_sent_after_its_time_and_the_outcome_is_read_in_the_end(
     device = world.wire.devices["1"]
     device.alive = False
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT, within_s=60)
         task = asyncio.create_task(deliver(world, 200))
         await asyncio.sleep(100)
@@ -117,7 +117,7 @@ def test_a_command_whose_line_is_down_expires_unsent(new_world: NewWorld) -> Non
     world = new_world()
     world.wire.down = "no such port"
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT, within_s=30)
         await deliver(world, 90)
         return world.now(command)
@@ -130,7 +130,7 @@ def test_a_line_that_comes_back_in_time_gets_the_command(new_world: NewWorld) ->
     world = new_world()
     world.wire.down = "no such port"
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT)
         task = asyncio.create_task(deliver(world, 120))
         await asyncio.sleep(30)
@@ -145,7 +145,7 @@ def test_a_refusal_is_final(new_world: NewWorld) -> None:
     world = new_world()
     world.wire.devices["1"].refuses = {"off"}
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT)
         await deliver(world, 60)
         return world.now(command)
@@ -159,7 +159,7 @@ def test_a_refusal_is_final(new_world: NewWorld) -> None:
 def test_a_missing_capability_fails_unsent(new_world: NewWorld) -> None:
     world = new_world()
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.SYNC_CLOCK)
         await deliver(world, 5)
         return world.now(command)
@@ -173,7 +173,7 @@ def test_a_missing_capability_fails_unsent(new_world: NewWorld) -> None:
 def test_a_newer_supply_command_overrules_the_older_one(new_world: NewWorld) -> None:
     world = new_world()
 
-    async def run() -> tuple[Command, Command]:
+    async def run() -> Any:
         older = world.ask("1", CommandKind.DISCONNECT)
         newer = world.ask("1", CommandKind.RECONNECT, at_s=0.001)
         await deliver(world, 5)
@@ -191,7 +191,7 @@ def test_an_unknown_disconnect_is_not_repeated_once_a_reconnect_was_asked_for(
     world = new_world()
     world.wire.devices["1"].deaf_to = {"off"}
 
-    async def run() -> tuple[Command, Command]:
+    async def run() -> Any:
         older = world.ask("1", CommandKind.DISCONNECT)
         task = asyncio.create_task(deliver(world, 30))
         await asyncio.sleep(1)
@@ -209,7 +209,7 @@ def test_an_unknown_disconnect_is_not_repeated_once_a_reconnect_was_asked_for(
 def test_an_announced_disconnect_leaves_after_the_exchange_in_flight(new_world: NewWorld) -> None:
     world = new_world(20, interval_s=1)
 
-    async def run() -> tuple[float, float]:
+    async def run() -> Any:
         loop = asyncio.get_running_loop()
         delivery = CommandDelivery(world.rows, world.find, world.wall, poll_s=60)
         tasks = [asyncio.create_task(delivery.run()), asyncio.create_task(world.bus.run())]
@@ -233,7 +233,7 @@ def test_an_on_demand_read_is_confirmed_or_fails_with_its_reason(new_world: NewW
     world = new_world()
     world.wire.devices["2"].alive = False
 
-    async def run() -> tuple[Command, Command]:
+    async def run() -> Any:
         good, bad = world.ask("1", CommandKind.READ), world.ask("2", CommandKind.READ)
         await deliver(world, 5)
         return world.now(good), world.now(bad)
@@ -248,7 +248,7 @@ def test_an_on_demand_read_is_confirmed_or_fails_with_its_reason(new_world: NewW
 def test_a_row_that_moved_elsewhere_is_not_sent(new_world: NewWorld) -> None:
     world = new_world()
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT)
         stale = await world.rows.unsettled()
         await world.rows.move(command, CommandState.FAILED, "withdrawn")
@@ -273,7 +273,7 @@ def test_what_cannot_be_marked_as_sent_is_not_sent(new_world: NewWorld) -> None:
 
     world.rows.on_move = crash
 
-    async def run() -> Command:
+    async def run() -> Any:
         command = world.ask("1", CommandKind.DISCONNECT)
         await deliver(world, 1)
         return world.now(command)
@@ -286,7 +286,7 @@ def test_not_after_is_kept_to_the_millisecond_on_a_busy_line(new_world: NewWorld
     world = new_world(20, interval_s=0.2)
     not_after_s = 3.0
 
-    async def run() -> list[Command]:
+    async def run() -> Any:
         delivery = CommandDelivery(world.rows, world.find, world.wall, poll_s=0.01)
         tasks = [asyncio.create_task(delivery.run()), asyncio.create_task(world.bus.run())]
         commands = []

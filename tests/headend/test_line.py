@@ -66,7 +66,7 @@ class Wire:
         self.sent.append((loop.time(), data))
         receiver = self.receiver
         for delay_s, reply in self.answer(data):
-            loop.call_later(delay_s, lambda reply=reply: self._deliver(receiver, reply))
+            loop.call_later(delay_s, self._deliver, receiver, reply)
 
     def _deliver(self, receiver: Receiver | None, reply: bytes) -> None:
         if receiver is self.receiver and receiver is not None:
@@ -375,7 +375,7 @@ def test_a_path_that_cannot_be_opened_fails_at_once_until_it_is_tried_again() ->
 
     async def run() -> list[float]:
         loop = asyncio.get_running_loop()
-        tries = []
+        tries: list[float] = []
         while len(tries) < 5:
             before = wire.opened
             with pytest.raises(LinkUnavailableError, match="no such port"):

@@ -1,6 +1,7 @@
 """The watchdog against a package that really blocks the real event loop."""
 
 import asyncio
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_a_blocking_plugin_is_named_and_interrupted(
     (package / "__init__.py").write_text(BLOCKERS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "slow_vendor", raising=False)
-    import slow_vendor
+    slow_vendor = importlib.import_module("slow_vendor")
 
     named: list[tuple[str, str]] = []
 

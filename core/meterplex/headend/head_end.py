@@ -131,8 +131,9 @@ class HeadEnd:
             try:
                 installation = await load_installation(self.database, self._installation)
             except DatabaseError as error:
+                if not self.fault:
+                    log.warning("estate not loaded", error=str(error))
                 self.fault = f"database: {error}"
-                log.error("estate not loaded", error=str(error))
             else:
                 if installation is not self._installation:
                     self._installation = installation
@@ -167,7 +168,7 @@ class HeadEnd:
             channel_type, settings = configure_channel(self.plugins, channel.url)
         except SettingsError as error:
             if self.refused.get(channel.id) != str(error):
-                log.error("channel refused", channel=channel.code, error=str(error))
+                log.warning("channel refused", channel=channel.code, error=str(error))
             self.refused[channel.id] = str(error)
             return None
         self.refused.pop(channel.id, None)
@@ -229,12 +230,17 @@ class HeadEnd:
     async def _store(self) -> None:
         while True:
             self._in_hand = await self._finished.get()
+            waiting = False
             while self._in_hand is not None:
                 try:
                     await self._store_in_hand()
                 except DatabaseError as error:
-                    log.error("run not stored, trying again", error=str(error))
+                    if not waiting:
+                        log.warning("runs wait to be stored", error=str(error))
+                    waiting = True
                     await asyncio.sleep(STORE_RETRY_S)
+            if waiting:
+                log.info("runs are stored again")
 
     async def _store_in_hand(self) -> None:
         finished = self._in_hand
@@ -270,5 +276,5 @@ class HeadEnd:
             try:
                 await self._store_in_hand()
             except DatabaseError as error:
-                log.error("run not stored at the end", run=self._in_hand.run.id, error=str(error))
+                log.warning("run not stored at the end", error=str(error))
                 self._in_hand = None
