@@ -1,0 +1,75 @@
+"""What each error means to whoever called the program: one line, and an exit code."""
+
+from enum import IntEnum
+from typing import Final
+
+import click
+
+from meterplex.db import errors as db
+from meterplex.sdk import errors as sdk
+from meterplex.services.estate_files import EstateFileError
+from meterplex.services.import_estate import EstateRefusedError
+from meterplex.services.issue_commands import NobodyCanError
+from meterplex.settings import SettingsFileError
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    REFUSED = 5
+    TIMEOUT = 6
+    INTERRUPTED = 130
+    """Ctrl-C, as shells count it."""
+
+
+class UnknownNameError(Exception):
+    """A name on the command line is of nothing that exists."""
+
+
+class InServiceError(Exception):
+    """A commissioning command was aimed at a device that the estate has in service."""
+
+
+CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
+    (KeyboardInterrupt, ExitCode.INTERRUPTED),
+    (click.UsageError, ExitCode.USAGE),
+    (UnknownNameError, ExitCode.NOT_FOUND),
+    (InServiceError, ExitCode.CONFLICT),
+    (SettingsFileError, ExitCode.USAGE),
+    (sdk.SettingsError, ExitCode.USAGE),
+    (sdk.UnsupportedError, ExitCode.USAGE),
+    (NobodyCanError, ExitCode.USAGE),
+    (sdk.DeviceRefusedError, ExitCode.REFUSED),
+    (sdk.DeviceMismatchError, ExitCode.CONFLICT),
+    (sdk.LinkTimeoutError, ExitCode.TIMEOUT),
+    (sdk.OutcomeUnknownError, ExitCode.TIMEOUT),
+    (sdk.ExpiredError, ExitCode.TIMEOUT),
+    (sdk.DriverError, ExitCode.ERROR),
+    (sdk.PluginError, ExitCode.ERROR),
+    (EstateFileError, ExitCode.ERROR),
+    (EstateRefusedError, ExitCode.ERROR),
+    (db.NotFoundError, ExitCode.NOT_FOUND),
+    (db.ConflictError, ExitCode.CONFLICT),
+    (db.TransactionConflictError, ExitCode.CONFLICT),
+    (db.DatabaseUrlError, ExitCode.USAGE),
+    (db.DatabaseError, ExitCode.ERROR),
+    (OSError, ExitCode.ERROR),
+)
+"""The first class that fits counts. What is not here is a bug and keeps its traceback."""
+
+
+def judge(error: BaseException) -> tuple[str, ExitCode] | None:
+    """Return the one line and the exit code of an error; None for one that nobody expected."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else text
+    for kind, code in CODES:
+        if isinstance(error, kind):
+            return " ".join(text.split()) or kind.__name__, code
+    return None
