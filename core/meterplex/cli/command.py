@@ -1,0 +1,370 @@
+"""``meterplex command``: asks meters for something, alone or in batches; a head-end delivers it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import click
+
+from meterplex.cli.errors import ExitCode, UnknownNameError
+from meterplex.cli.group import FailingGroup
+from meterplex.cli.output import format_time, json_option, print_json, print_table, tell
+from meterplex.cli.program import Program, now, operator_option, pass_program, run
+from meterplex.db import Database
+from meterplex.domain.commands import MOVES, Command, CommandKind, CommandState
+from meterplex.domain.estate import Meter, MeterId, OrganisationId
+from meterplex.domain.intervals import parse_interval
+from meterplex.services.issue_commands import (
+    NOT_AFTER_MAX,
+    CommandBatch,
+    find_meters,
+    find_site_meters,
+    issue_commands,
+)
+
+METERS_MAX: Final = 10_000
+POLL_S: Final = 0.2
+GRACE: Final = timedelta(seconds=30)
+"""How long after ``not_after`` a read-back may still settle a command that was sent."""
+
+_UNSETTLED: Final = {CommandState.QUEUED, CommandState.SENT, CommandState.UNKNOWN}
+_CODES: Final = (
+    (CommandState.REFUSED, ExitCode.REFUSED),
+    (CommandState.UNKNOWN, ExitCode.TIMEOUT),
+    (CommandState.SENT, ExitCode.TIMEOUT),
+    (CommandState.QUEUED, ExitCode.TIMEOUT),
+    (CommandState.EXPIRED, ExitCode.TIMEOUT),
+    (CommandState.FAILED, ExitCode.ERROR),
+)
+"""The exit code of a batch is that of its worst command, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Which meters are meant, and how the command goes.
+
+    Attributes:
+        within: how long from now it may be sent.
+        confirmed: ``--yes`` was said.
+    """
+
+    serials: tuple[str, ...]
+    site: str | None
+    file: Path | None
+    within: timedelta
+    wait: bool
+    operator: str
+    confirmed: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchAnswer:
+    """A batch as it is now, with the serials of its meters."""
+
+    batch_id: UUID
+    commands: tuple[Command, ...]
+    serials: Mapping[MeterId, str]
+
+
+@click.group(cls=FailingGroup)
+def command() -> None:
+    """Ask meters to disconnect, reconnect, take settings, or be read now.
+
+    Each meter gets a durable row of its own; a running head-end sends it, and it counts as done
+    only when the wanted state was read back. Exit codes with --wait: 0 all confirmed, 5 refused,
+    6 not proven in time, 1 impossible.
+    """
+
+
+def _interval(_context: object, _parameter: object, text: str) -> timedelta:
+    try:
+        within = parse_interval(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if within > NOT_AFTER_MAX:
+        raise click.BadParameter("a command lives at most 10m")
+    return within
+
+
+def _target_options(asking: Callable[..., None]) -> Callable[..., Any]:
+    """Give a command the options that say which meters and how, as one argument ``targets``."""
+
+    def with_targets(
+        program: Program,
+        serials: tuple[str, ...],
+        site: str | None,
+        file: Path | None,
+        within: timedelta,
+        wait: bool,
+        operator: str,
+        confirmed: bool,
+        as_json: bool,
+        **own: str | None,
+    ) -> None:
+        targets = Targets(serials, site, file, within, wait, operator, confirmed, as_json)
+        asking(program, targets, **own)
+
+    with_targets.__doc__ = asking.__doc__
+    with_targets.__name__ = asking.__name__
+    wrapped: Callable[..., Any] = with_targets
+    options = (
+        click.argument("serials", nargs=-1, metavar="[METER]..."),
+        click.option("--site", metavar="CODE", help="All meters of a site."),
+        click.option(
+            "--all-of-file",
+            "file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The meters of a text file, one serial a line.",
+        ),
+        click.option(
+            "--within",
+            default="10m",
+            show_default=True,
+            callback=_interval,
+            metavar="TIME",
+            help="Not sent later than this from now.",
+        ),
+        click.option("--wait", is_flag=True, help="Wait until every command is settled."),
+        operator_option,
+        click.option("--yes", "confirmed", is_flag=True, help="Really several meters."),
+        json_option,
+        pass_program,
+    )
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@command.command
+@_target_options
+def disconnect(program: Program, targets: Targets) -> None:
+    """Open the relay or close the valve, whatever the credit."""
+    _ask(program, targets, CommandKind.DISCONNECT)
+
+
+@command.command
+@_target_options
+def reconnect(program: Program, targets: Targets) -> None:
+    """Return to the automatic mode and expect the supply to be on."""
+    _ask(program, targets, CommandKind.RECONNECT)
+
+
+@command.command
+@_target_options
+def hold(program: Program, targets: Targets) -> None:
+    """Keep the supply on, whatever the credit."""
+    _ask(program, targets, CommandKind.HOLD)
+
+
+@command.command
+@_target_options
+def automatic(program: Program, targets: Targets) -> None:
+    """Return to the automatic mode, whatever the supply then is."""
+    _ask(program, targets, CommandKind.AUTOMATIC)
+
+
+@command.command
+@click.option("--sharp", required=True, help="Currency units per unit.")
+@click.option("--peak", required=True, help="Currency units per unit.")
+@click.option("--flat", required=True, help="Currency units per unit.")
+@click.option("--valley", required=True, help="Currency units per unit.")
+@_target_options
+def prices(program: Program, targets: Targets, **rates: str) -> None:
+    """Write the prices of the four rates."""
+    _ask(program, targets, CommandKind.WRITE_PRICES, rates)
+
+
+@command.command
+@click.option("--alarm-1", help="First low-credit warning, currency units.")
+@click.option("--alarm-2", help="Second low-credit warning, currency units.")
+@click.option("--overdraft", help="How far below zero supply goes on, currency units.")
+@click.option("--hoard", help="Most credit the meter takes, currency units.")
+@click.option("--overload-kw", help="Power above which the meter disconnects.")
+@_target_options
+def limits(program: Program, targets: Targets, **given: str | None) -> None:
+    """Write the limits that are given; the others stay."""
+    arguments = {name: text for name, text in given.items() if text is not None}
+    _ask(program, targets, CommandKind.WRITE_LIMITS, arguments)
+
+
+@command.command
+@_target_options
+def clock(program: Program, targets: Targets) -> None:
+    """Set the meter's clock to the local time of its site."""
+    _ask(program, targets, CommandKind.SYNC_CLOCK)
+
+
+@command.command
+@_target_options
+def read(program: Program, targets: Targets) -> None:
+    """Read the meter now and store the readings."""
+    _ask(program, targets, CommandKind.READ)
+
+
+@command.command
+@click.argument("batch", type=click.UUID)
+@click.option("--wait", is_flag=True, help="Wait until every command is settled.")
+@json_option
+@pass_program
+@click.pass_context
+def status(
+    context: click.Context, program: Program, batch: UUID, wait: bool, as_json: bool
+) -> None:
+    """Show the commands of a batch."""
+
+    async def look() -> BatchAnswer:
+        async with program.database() as database:
+            async with database.unit_of_work(read_only=True) as uow:
+                organisation = await program.organisation(uow)
+            if wait:
+                return await _settled(database, organisation.id, batch)
+            return await _answer(database, organisation.id, batch)
+
+    answer = run(look())
+    _show(answer, as_json=as_json)
+    context.exit(_code(answer.commands))
+
+
+def _ask(
+    program: Program,
+    targets: Targets,
+    kind: CommandKind,
+    arguments: Mapping[str, str] | None = None,
+) -> None:
+    async def ask() -> BatchAnswer:
+        async with program.database() as database:
+            organisation_id, meters = await _meters(program, database, targets)
+            if len(meters) > 1 and not targets.confirmed and kind is not CommandKind.READ:
+                raise click.UsageError(f"{kind} for {len(meters)} meters: say --yes")
+            at = now()
+            batch = await issue_commands(
+                database,
+                program.plugins,
+                organisation_id,
+                meters,
+                kind,
+                arguments or {},
+                asked_by=targets.operator,
+                at=at,
+                not_after=at + targets.within,
+            )
+            _say(batch)
+            if targets.wait:
+                return await _settled(database, organisation_id, batch.id)
+            return await _answer(database, organisation_id, batch.id)
+
+    answer = run(ask())
+    _show(answer, as_json=targets.as_json)
+    states = {each.state for each in answer.commands}
+    if targets.wait or states == {CommandState.FAILED}:
+        click.get_current_context().exit(_code(answer.commands))
+
+
+def _say(batch: CommandBatch) -> None:
+    count = len(batch.commands)
+    tell(f"batch {batch.id}: {count} command{'s' * (count != 1)}; a running head-end delivers them")
+
+
+async def _meters(
+    program: Program, database: Database, targets: Targets
+) -> tuple[OrganisationId, tuple[Meter, ...]]:
+    named = targets.serials
+    if targets.file is not None:
+        named += _serials(targets.file)
+    if bool(named) == (targets.site is not None):
+        raise click.UsageError("name meters, or a site with --site")
+    async with database.unit_of_work(read_only=True) as uow:
+        organisation = await program.organisation(uow)
+        if targets.site is None:
+            meters = await find_meters(uow, organisation.id, named)
+        else:
+            meters = await find_site_meters(uow, organisation.id, targets.site)
+    if len(meters) > METERS_MAX:
+        raise click.UsageError(f"{len(meters)} meters, at most {METERS_MAX} in a batch")
+    return organisation.id, meters
+
+
+def _serials(file: Path) -> tuple[str, ...]:
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file}: not a text file: {error}") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+async def _answer(
+    database: Database, organisation_id: OrganisationId, batch_id: UUID
+) -> BatchAnswer:
+    async with database.unit_of_work(read_only=True) as uow:
+        commands = await uow.commands.of_batch(organisation_id, batch_id)
+        meters = await uow.meters.all(organisation_id)
+    if not commands:
+        raise UnknownNameError(f"no batch {batch_id}")
+    return BatchAnswer(batch_id, commands, {meter.id: meter.serial for meter in meters})
+
+
+async def _settled(
+    database: Database, organisation_id: OrganisationId, batch_id: UUID
+) -> BatchAnswer:
+    """Wait until no command of a batch can change any more, or until it is too late for that."""
+    while True:
+        answer = await _answer(database, organisation_id, batch_id)
+        last = max(each.not_after for each in answer.commands) + GRACE
+        if now() > last or not any(MOVES[each.state] for each in answer.commands):
+            return answer
+        await asyncio.sleep(POLL_S)
+
+
+def _code(commands: Collection[Command]) -> ExitCode:
+    states = {each.state for each in commands}
+    return next((code for state, code in _CODES if state in states), ExitCode.OK)
+
+
+def _show(answer: BatchAnswer, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "batch": answer.batch_id,
+                "settled": not any(each.state in _UNSETTLED for each in answer.commands),
+                "commands": [_fields(each, answer.serials) for each in answer.commands],
+            }
+        )
+        return
+    print_table(
+        ("meter", "command", "state", "sent", "settled", "outcome"),
+        (
+            (
+                answer.serials.get(each.meter_id, each.meter_id),
+                each.kind,
+                each.state,
+                format_time(each.sent_at),
+                format_time(each.settled_at),
+                each.outcome,
+            )
+            for each in answer.commands
+        ),
+    )
+    counts = Counter(each.state for each in answer.commands)
+    tell(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+
+
+def _fields(each: Command, serials: Mapping[MeterId, str]) -> dict[str, object]:
+    return {
+        "id": each.id,
+        "meter": serials.get(each.meter_id, str(each.meter_id)),
+        "kind": each.kind,
+        "state": each.state,
+        "asked_by": each.asked_by,
+        "created_at": each.created_at,
+        "not_after": each.not_after,
+        "attempts": each.attempts,
+        "sent_at": each.sent_at,
+        "settled_at": each.settled_at,
+        "outcome": each.outcome,
+    }
