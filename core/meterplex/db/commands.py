@@ -103,10 +103,9 @@ class Commands(Repository):
     ) -> Command | None:
         """Move a command on, if it is in one of ``from_states``; of several callers one wins.
 
-        A move to SENT counts an attempt and is made only before ``not_after`` and while no newer
-        supply command overrules this one. A move from SENT
-        back to QUEUED takes the attempt back: no byte had left. A move to a last state sets
-        ``settled_at``.
+        A move to SENT counts an attempt; it is made only before ``not_after``, and while no newer
+        supply command overrules this one. A move from SENT to QUEUED or EXPIRED takes the attempt
+        back: no byte had left. A move to a last state sets ``settled_at``.
 
         Returns:
             The command after the move; None when it is in another state, is not there, or may no
