@@ -291,12 +291,12 @@ class PluginManager:
             entry_point.name,
             distribution="" if dist is None else dist.name,
             version="" if dist is None else dist.version,
-            package=entry_point.module.partition(".")[0],
         )
         modules: list[object] = []
         taken = next((known for known in self._plugins if known.name == plugin.name), None)
         if taken is None:
             with plugin.border(f"import of {entry_point.value}"):
+                plugin.package = _module_of(entry_point).partition(".")[0]
                 modules.append(entry_point.load())
         else:
             owner = f"{taken.distribution} {taken.version}".strip() or "another entry point"
@@ -412,6 +412,13 @@ def describe(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _module_of(entry_point: EntryPoint) -> str:
+    try:
+        return entry_point.module
+    except AttributeError as error:  # how importlib.metadata says that it cannot be read
+        raise PluginError("this is no module name") from error
 
 
 def _made(where: str, make: Callable[[], Made]) -> Made:

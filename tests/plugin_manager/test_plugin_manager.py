@@ -61,6 +61,9 @@ def channels_plugin(*channel_types: object) -> object:
     return module(meterplex_channel_types)
 
 
+OBJECT_PLUGIN = models_plugin(REFERENCE_METER)
+
+
 def builtin_problems(*plugins: object) -> tuple[str, ...]:
     (core,) = PluginManager.load(plugins, entry_points=()).plugins
     return core.problems
@@ -145,6 +148,17 @@ def test_missing_module_is_reported() -> None:
     assert status(plugins, "gone").problems == (
         "import of no_such_module: ModuleNotFoundError: No module named 'no_such_module'",
     )
+
+
+def test_malformed_entry_point_is_reported() -> None:
+    plugins = PluginManager.load(entry_points=[EntryPoint("odd", "my plugin!", "meterplex")])
+    assert status(plugins, "odd").problems == ("import of my plugin!: this is no module name",)
+
+
+def test_entry_point_may_name_an_object() -> None:
+    target = f"{__name__}:OBJECT_PLUGIN"
+    plugins = PluginManager.load(entry_points=[EntryPoint("object", target, "meterplex")])
+    assert status(plugins, "object").models == ("reference_meter",)
 
 
 def test_interrupt_by_the_user_is_not_a_plugins_failure() -> None:
