@@ -1,0 +1,60 @@
+"""Tariffs: dated versions as data, and the one rating engine.
+
+A version is checked whole (:func:`find_faults`); a :class:`Rater` turns the :class:`Usage` of
+meters into :class:`Rating`: bills of charge lines that say what they were made from.
+"""
+
+from meterplex.domain.tariff.charges import Bill, ChargeLine, Rating, charges_since
+from meterplex.domain.tariff.faults import TariffError, TariffFault, find_faults
+from meterplex.domain.tariff.rating import Rater
+from meterplex.domain.tariff.usage import Interval, Usage, UsageError
+from meterplex.domain.tariff.version import (
+    BASE_UNITS,
+    Block,
+    BlockAllocation,
+    ComponentKind,
+    DayPlan,
+    DayType,
+    Demand,
+    Holidays,
+    Minimum,
+    PowerFactor,
+    PowerFactorStep,
+    Season,
+    Slot,
+    Span,
+    Standing,
+    Surcharge,
+    TariffVersion,
+)
+
+__all__ = [
+    "BASE_UNITS",
+    "Bill",
+    "Block",
+    "BlockAllocation",
+    "ChargeLine",
+    "ComponentKind",
+    "DayPlan",
+    "DayType",
+    "Demand",
+    "Holidays",
+    "Interval",
+    "Minimum",
+    "PowerFactor",
+    "PowerFactorStep",
+    "Rater",
+    "Rating",
+    "Season",
+    "Slot",
+    "Span",
+    "Standing",
+    "Surcharge",
+    "TariffError",
+    "TariffFault",
+    "TariffVersion",
+    "Usage",
+    "UsageError",
+    "charges_since",
+    "find_faults",
+]
