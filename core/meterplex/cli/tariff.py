@@ -1,0 +1,119 @@
+"""``meterplex tariff``: check a tariff file, and rate a file of intervals with it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from meterplex.cli.errors import ExitCode
+from meterplex.cli.output import (
+    format_time,
+    json_option,
+    print_json,
+    print_lines,
+    print_table,
+    tell,
+)
+from meterplex.domain.money import ledger_decimal, minor_decimal
+from meterplex.domain.tariff import Bill, Rater, Rating, TariffError, UsageError
+from meterplex.services.rated_document import describe, format_units
+from meterplex.services.tariff_files import (
+    IntervalsError,
+    TariffFileError,
+    read_tariff,
+    read_usage,
+)
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def tariff() -> None:
+    """Check tariffs, and rate use with them."""
+
+
+@tariff.command()
+@click.argument("file", metavar="TARIFF", type=_FILE)
+@json_option
+def check(file: Path, as_json: bool) -> None:
+    """Tell everything that is wrong in a tariff file (TOML or JSON)."""
+    with _one_line_each():
+        try:
+            version = read_tariff(file)
+        except TariffError as error:
+            if as_json:
+                print_json({"sound": False, "faults": error.faults})
+            raise
+    if as_json:
+        print_json({"sound": True, "tariff": version.id, "version": version.version, "faults": []})
+    else:
+        print_lines(f"{version.id} version {version.version} is sound")
+
+
+@tariff.command()
+@click.argument("file", metavar="TARIFF", type=_FILE)
+@click.argument("intervals", metavar="INTERVALS", type=_FILE)
+@click.option("--explain", is_flag=True, help="Add to each line when its units were used.")
+@json_option
+def rate(file: Path, intervals: Path, explain: bool, as_json: bool) -> None:
+    """Print the bills of a file of intervals.
+
+    INTERVALS is CSV with the columns start, end (ISO 8601 with offset), units and, where the power
+    factor counts, reactive_units.
+    """
+    with _one_line_each():
+        rating = Rater(read_tariff(file)).rate(read_usage(intervals))
+    if as_json:
+        print_json(describe(rating, spans=explain))
+        return
+    for bill in rating.bills:
+        print_lines(
+            f"{rating.tariff} version {rating.version}, "
+            f"{format_time(bill.start)} to {format_time(bill.end)}"
+        )
+        print_table(_COLUMNS + _SPAN_COLUMNS * explain, _rows(bill, rating, explain))
+        print_lines(f"payable {minor_decimal(bill.payable_minor, rating.currency)}", "")
+
+
+_COLUMNS = ("component", "block", "band", "units ", "unit", "price ", "amount ")
+_SPAN_COLUMNS = ("from", "until")
+
+
+def _rows(bill: Bill, rating: Rating, explain: bool) -> Iterator[tuple[object, ...]]:
+    for line in bill.lines:
+        units, unit, price = None, line.unit, line.price
+        if line.units is not None:
+            units = format_units(line.units, 0)
+        elif line.base_units is not None and line.percent is not None:
+            units, unit = format_units(line.percent, 0), f"% of {ledger_decimal(line.base_units)}"
+        row = (
+            line.component,
+            line.block,
+            line.band,
+            units,
+            unit,
+            price,
+            ledger_decimal(line.amount_units),
+        )
+        yield (*row, format_time(line.start), format_time(line.end)) if explain else row
+    total = ("total", "", "", None, rating.currency, None, ledger_decimal(bill.total_units))
+    yield (*total, "", "") if explain else total
+
+
+@contextmanager
+def _one_line_each() -> Iterator[None]:
+    """End with one line on stderr for each thing that is wrong."""
+    try:
+        yield
+    except TariffError as error:
+        faults: tuple[object, ...] = error.faults
+    except IntervalsError as error:
+        faults = error.problems
+    except (TariffFileError, UsageError) as error:
+        faults = (error,)
+    else:
+        return
+    for fault in faults:
+        tell(f"error: {fault}")
+    raise click.exceptions.Exit(ExitCode.ERROR)
