@@ -63,8 +63,9 @@ def require_program() -> Callable[..., Path]:
 class PostgresCluster:
     """A private server that listens on a socket in its own folder."""
 
-    def __init__(self, bin_dir: Path) -> None:
+    def __init__(self, bin_dir: Path, *, durable: bool = False) -> None:
         self._bin_dir = bin_dir
+        self._durability = "on" if durable else "off"
         self.folder = Path(tempfile.mkdtemp(prefix="meterplex-pg-"))
         self._as_user: list[str] = []
         if os.geteuid() == 0:  # the server refuses to run as root
@@ -80,9 +81,9 @@ class PostgresCluster:
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
+            "fsync": self._durability,
+            "synchronous_commit": self._durability,
+            "full_page_writes": self._durability,
             "max_connections": "60",
         }
         arguments = " ".join(f"-c {name}='{value}'" for name, value in options.items())
@@ -199,7 +200,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @dataclass(frozen=True, slots=True)
 class Estate:
-    """One organisation with a site, a channel and meters ``1``, ``2``, ``3`` on it."""
+    """One organisation with a site, a channel and meters at the addresses 1, 2, 3 ... on it."""
 
     organisation: Organisation
     site: Site
@@ -207,7 +208,7 @@ class Estate:
     meters: tuple[Meter, ...]
 
 
-def make_estate(name: str = "Harbour", seed: int = 1) -> Estate:
+def make_estate(name: str = "Harbour", seed: int = 1, meters: int = 3) -> Estate:
     """Return an estate; equal seeds give equal identifiers."""
     identifiers = IdentifierSource(Random(seed))
     at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -223,7 +224,7 @@ def make_estate(name: str = "Harbour", seed: int = 1) -> Estate:
     channel = Channel(
         ChannelId(identifiers.new(at)), organisation.id, site.id, "bus-1", "tcp://127.0.0.1:502"
     )
-    meters = tuple(
+    installed = tuple(
         Meter(
             MeterId(identifiers.new(at)),
             organisation.id,
@@ -233,9 +234,9 @@ def make_estate(name: str = "Harbour", seed: int = 1) -> Estate:
             "acme_m1",
             str(address),
         )
-        for address in (1, 2, 3)
+        for address in range(1, meters + 1)
     )
-    return Estate(organisation, site, channel, meters)
+    return Estate(organisation, site, channel, installed)
 
 
 async def store_estate(database: Database, estate: Estate) -> None:
