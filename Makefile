@@ -29,7 +29,8 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases tests plugins/*/tests migrations bench
 	$(BIN)/lint-imports
-	$(BIN)/deptry .
+	$(BIN)/deptry core
+	@for plugin in $(PLUGINS); do (cd $$plugin && $(CURDIR)/$(BIN)/deptry meterplex_*) || exit 1; done
 
 check: lint test
 

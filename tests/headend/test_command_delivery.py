@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from meterplex.db.errors import DatabaseUnavailableError
-from meterplex.domain.commands import Command, CommandKind, CommandState
+from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.headend.command_delivery import Announcement, CommandDelivery
 from meterplex.simulator.virtual_time import run_in_virtual_time
 
@@ -55,7 +55,7 @@ def test_a_reconnect_that_fee_control_keeps_off_is_refused(new_world: NewWorld) 
 
     command = run_in_virtual_time(run())
     assert command.state is CommandState.REFUSED
-    assert "connected=False" in command.outcome
+    assert command.outcome == "disconnected, automatic"
     assert world.wire.words("auto") == ["1:auto"]
 
 

@@ -32,7 +32,7 @@ def make_app(source: HealthSource) -> Litestar:
         registry.register(HealthCollector(await source.health()))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    return Litestar([healthz, readyz, metrics], openapi_config=None)
+    return Litestar([healthz, readyz, metrics], openapi_config=None, logging_config=None)
 
 
 def describe(health: Health) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def serve(program: Program, seconds: float | None) -> None:
 
 
 async def _serve(program: Program, seconds: float | None) -> None:
-    settings = program.settings
-    listener = _listen(settings)
+    settings, stop = program.settings, stop_signal()
+    listener = listen(settings)
     if program.database_file is not None:
         program.database_file.parent.mkdir(parents=True, exist_ok=True)
     await migrations.upgrade(settings.db.url)
@@ -50,7 +50,9 @@ async def _serve(program: Program, seconds: float | None) -> None:
         async with http_server(head_end, listener), working(head_end, program.plugins):
             host, port = listener.getsockname()[:2]
             tell(f"serving; health at http://{host}:{port}/healthz")
-            await _stopped(seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
 
 
 def make_head_end(database: Database, plugins: PluginManager, settings: Settings) -> HeadEnd:
@@ -106,7 +108,12 @@ async def http_server(source: HealthSource, listener: socket.socket) -> AsyncIte
         await task
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """Listen where the settings say.
+
+    Raises:
+        OSError: the port is taken or not ours to take.
+    """
     host, port = settings.http.host, settings.http.port
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -119,14 +126,10 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _stopped(seconds: float | None) -> None:
-    """Wait for a signal, or until the time is over."""
+def stop_signal() -> asyncio.Event:
+    """Return what is set when the program is asked to stop, by Ctrl-C or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+    return stop

@@ -44,6 +44,10 @@ class SupplyState:
     connected: bool | None
     mode: SupplyMode = SupplyMode.UNKNOWN
 
+    def __str__(self) -> str:
+        supply = {True: "connected", False: "disconnected", None: "neither on nor off"}
+        return f"{supply[self.connected]}, {self.mode.replace('_', ' ')}"
+
     def proves(self, action: SupplyAction) -> bool:
         """Whether this state, read after a command, proves that the command took effect."""
         match action:

@@ -231,7 +231,7 @@ class HeadEnd:
         while True:
             self._in_hand = await self._finished.get()
             waiting = False
-            while self._in_hand is not None:
+            while True:
                 try:
                     await self._store_in_hand()
                 except DatabaseError as error:
@@ -239,6 +239,8 @@ class HeadEnd:
                         log.warning("runs wait to be stored", error=str(error))
                     waiting = True
                     await asyncio.sleep(STORE_RETRY_S)
+                else:
+                    break
             if waiting:
                 log.info("runs are stored again")
 

@@ -1,12 +1,13 @@
 """Lost and restored: the states of meters, channels and gateways, with one event per change."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 from meterplex.db import UnitOfWork
+from meterplex.db.estate import Channels, Gateways, Meters
 from meterplex.domain.estate import Channel, Gateway, LinkState, LostReason, Meter, OrganisationId
 from meterplex.domain.readings import DeviceEventRecord, EventKind
 
@@ -50,7 +51,11 @@ async def note_states(
 
     A device that is reached for the first time is no event: nothing was restored.
     """
-    repositories = {"meter": uow.meters, "channel": uow.channels, "gateway": uow.gateways}
+    repositories: Mapping[str, Meters | Channels | Gateways] = {
+        "meter": uow.meters,
+        "channel": uow.channels,
+        "gateway": uow.gateways,
+    }
     events = []
     for change in changes:
         repository = repositories[change.subject]
