@@ -290,6 +290,11 @@ def create_audit_log() -> None:
         sa.PrimaryKeyConstraint("organisation_id", "sequence", name="pk_audit_entry"),
         of_organisation("audit_entry"),
     )
+    op.create_index(
+        "ix_audit_entry_organisation_id_action_sequence",
+        "audit_entry",
+        ["organisation_id", "action", "sequence"],
+    )
     refuse("UPDATE", "audit_entry")
     refuse("DELETE", "audit_entry")
     refuse("UPDATE", "register_type")

@@ -39,6 +39,16 @@ class AuditLog(Repository):
         )
         return _from_row(rows[0]) if rows else None
 
+    async def last_of(self, organisation_id: OrganisationId, action: str) -> int:
+        """Return the number of the newest entry about an action; 0 when there is none."""
+        columns = tables.audit_entry.c
+        newest = await self._execute(
+            sa.select(sa.func.max(columns.sequence)).where(
+                columns.organisation_id == organisation_id, columns.action == action
+            )
+        )
+        return newest.scalar_one() or 0
+
     async def entries(
         self, organisation_id: OrganisationId, after: int = 0, limit: int = 1000
     ) -> tuple[AuditEntry, ...]:

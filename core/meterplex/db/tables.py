@@ -322,4 +322,5 @@ audit_entry: Final = sa.Table(
     sa.Column("detail", JSON_OBJECT, nullable=False),
     _text("previous_hash"),
     _text("hash"),
+    sa.Index(None, "organisation_id", "action", "sequence"),
 )

@@ -25,6 +25,9 @@ from meterplex.services.estate_rows import EstateRows
 Progress = Callable[[int, int], None]
 """Told how many steps of how many are done."""
 
+ESTATE_CHANGED: Final = "estate.import"
+"""Action of the audit entry that every change of the estate leaves."""
+
 READING_INTERVAL: Final = timedelta(minutes=30)
 
 
@@ -213,7 +216,7 @@ def _audit_record(
         organisation_id=draft.organisation_id,
         at=at,
         operator=operator,
-        action="estate.import",
+        action=ESTATE_CHANGED,
         subject=f"organisation {draft.organisation_id}",
         detail={"file": file.name, **detail},
     )

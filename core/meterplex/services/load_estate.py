@@ -6,6 +6,7 @@ from datetime import datetime
 
 from meterplex.db import Database
 from meterplex.domain.estate import Channel, Meter, MeterId, OrganisationId, Site
+from meterplex.services.import_estate import ESTATE_CHANGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Installation:
     """The installed estate of all organisations.
 
     Attributes:
-        version: the last audit entry of each organisation; changes with every change of the estate.
+        version: number of the audit entry about the last change of each organisation's estate.
         newest_reading: when each meter was read last, for those that ever were.
     """
 
@@ -27,15 +28,15 @@ class Installation:
 async def load_installation(database: Database, known: Installation | None) -> Installation:
     """Return the estate; ``known`` itself when nothing has changed since.
 
-    Every change of the estate leaves an audit entry in its own transaction, so the heads of the
-    audit chains tell cheaply whether anything has changed.
+    Every change of the estate leaves an audit entry in its own transaction, so the audit log tells
+    cheaply whether anything has changed.
     """
     async with database.unit_of_work(read_only=True) as uow:
         organisations = await uow.organisations.all()
-        version: dict[OrganisationId, int] = {}
-        for organisation in organisations:
-            last = await uow.audit.last(organisation.id)
-            version[organisation.id] = 0 if last is None else last.sequence
+        version = {
+            organisation.id: await uow.audit.last_of(organisation.id, ESTATE_CHANGED)
+            for organisation in organisations
+        }
         if known is not None and known.version == version:
             return known
         sites: list[Site] = []
