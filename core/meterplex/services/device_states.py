@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from meterplex.db import UnitOfWork
-from meterplex.db.estate import Channels, Gateways, Meters
 from meterplex.domain.estate import Channel, Gateway, LinkState, LostReason, Meter, OrganisationId
 from meterplex.domain.readings import DeviceEventRecord, EventKind
+
+if TYPE_CHECKING:
+    from meterplex.db.estate import Channels, Gateways, Meters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def note_states(
 
     A device that is reached for the first time is no event: nothing was restored.
     """
-    repositories: Mapping[str, Meters | Channels | Gateways] = {
+    repositories: "Mapping[str, Meters | Channels | Gateways]" = {
         "meter": uow.meters,
         "channel": uow.channels,
         "gateway": uow.gateways,
