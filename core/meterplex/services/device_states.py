@@ -53,7 +53,7 @@ async def note_states(
 
     A device that is reached for the first time is no event: nothing was restored.
     """
-    repositories: "Mapping[str, Meters | Channels | Gateways]" = {
+    repositories: Mapping[str, Meters | Channels | Gateways] = {
         "meter": uow.meters,
         "channel": uow.channels,
         "gateway": uow.gateways,
