@@ -41,7 +41,7 @@ class Matrix:
     @property
     def decimals(self) -> int:
         """Decimals that steps must have to hold every limit."""
-        return max(0, *(-_exponent(limit) for limit in self._finite()))
+        return max((-_exponent(limit) for limit in self._finite()), default=0)
 
     def limit_max(self, decimals: int) -> int:
         """Return the highest limit in steps."""

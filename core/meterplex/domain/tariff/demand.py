@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meterplex.domain.tariff.calendar import Integers
-from meterplex.domain.tariff.parts import Indices, Parts, Rows
+from meterplex.domain.tariff.parts import SAFE, Indices, Parts, Rows
 
 _NEAR: Final = 1 - 1e-9
 
@@ -130,7 +130,9 @@ class _Windows:
         until = np.append(self.firsts[1:], len(self.steps))[near]
         longest = np.maximum.reduceat(self.length, self.firsts)[near]
         alike = longest == np.minimum.reduceat(self.length, self.firsts)[near]
-        products = np.add.reduceat(self.steps.astype(object) * self.seconds, self.firsts)[near]
+        largest = int(self.steps.max()) * int(self.seconds.max()) * len(self.steps)
+        steps = self.steps if largest < SAFE else self.steps.astype(object)
+        products = np.add.reduceat(steps * self.seconds, self.firsts)[near]
         told: set[tuple[int, int, int]] = set()
         for index, window in enumerate(near.tolist()):
             bill = int(self.bill[window])
@@ -139,10 +141,10 @@ class _Windows:
                 if makeup in told:
                     continue
                 told.add(makeup)
-                steps = Fraction(makeup[1], makeup[2])
+                exact = Fraction(makeup[1], makeup[2])
             else:
-                steps = self._exactly(slice(int(self.firsts[window]), int(until[index])))
-            yield bill, int(self.starts[window]), steps
+                exact = self._exactly(slice(int(self.firsts[window]), int(until[index])))
+            yield bill, int(self.starts[window]), exact
 
     def _exactly(self, pieces: slice) -> Fraction:
         columns = self.steps[pieces], self.seconds[pieces], self.length[pieces]

@@ -73,6 +73,15 @@ class BillMaker:
     tariff: TariffVersion
     calendar: TariffCalendar
     cells: tuple[Cell, ...]
+    prices: tuple[Fraction, ...]
+    """Of the cells."""
+
+    @classmethod
+    def of(
+        cls, tariff: TariffVersion, calendar: TariffCalendar, cells: tuple[Cell, ...]
+    ) -> "BillMaker":
+        """Prepare a version."""
+        return cls(tariff, calendar, cells, tuple(Fraction(cell.price) for cell in cells))
 
     def bill(self, time: ServiceTime, measured: Measured, steps_per_unit: int) -> Bill:
         """Return the bill of a service time."""
@@ -122,7 +131,7 @@ class _Draft:
             yield ChargeLine(
                 kind=ComponentKind.ENERGY,
                 component=ComponentKind.ENERGY.value,
-                amount_units=self._round(units * Fraction(cell.price)),
+                amount_units=self._round(units * self._maker.prices[number]),
                 start=self._maker.calendar.local(use.start),
                 end=self._maker.calendar.local(use.end),
                 units=units,

@@ -31,7 +31,6 @@ class Rows:
         meter: index of the usage.
         steps: used, in ``10 ** -decimals`` units, the same for all meters.
         before: steps of the same meter in the rows above, with those before its first row.
-        opening: of each meter (not of each row), steps before its first row.
     """
 
     meter: Indices
@@ -40,7 +39,6 @@ class Rows:
     steps: Integers
     reactive_steps: Integers
     before: Integers
-    opening: Integers
 
     @classmethod
     def join(cls, usages: Sequence[Usage], decimals: int) -> Self:
@@ -48,13 +46,11 @@ class Rows:
         active: list[Integers] = []
         before: list[Integers] = []
         reactive: list[Integers] = []
-        opening: list[int] = []
         for usage in usages:
             factor = 10 ** (decimals - usage.decimals)
             steps = _scaled(usage.steps, factor)
-            opening.append(usage.opening_steps * factor)
             active.append(steps)
-            before.append(np.cumsum(steps) - steps + opening[-1])
+            before.append(np.cumsum(steps) - steps + usage.opening_steps * factor)
             reactive.append(
                 np.zeros_like(steps)
                 if usage.reactive_steps is None
@@ -67,7 +63,6 @@ class Rows:
             steps=np.concatenate(active),
             reactive_steps=np.concatenate(reactive),
             before=np.concatenate(before),
-            opening=np.array(opening),
         )
 
 
@@ -109,29 +104,32 @@ def cut(rows: Rows, segments: Segments, service: Indices, limit_steps: int) -> P
         limit_steps: the highest limit of a block, in steps: it too must fit the scale.
     """
     row, segment = _overlaps(rows, segments)
+    meter = rows.meter[row]
     starts = np.maximum(rows.starts[row], segments.edges[segment])
     ends = np.minimum(rows.ends[row], segments.edges[segment + 1])
-    meter = rows.meter[row]
     base, base_scale = _period_bases(rows, row, starts, meter, segments.block_period[segment])
 
     starts = np.maximum(starts, service[meter, 0])
     ends = np.minimum(ends, service[meter, 1])
     kept = starts < ends
-    row, segment, starts, ends = row[kept], segment[kept], starts[kept], ends[kept]
-    base, base_scale = base[kept], base_scale[kept]
-    offset, length, scale = _fractions(rows, row, starts, ends)
-
+    if not kept.all():
+        row, segment, meter = row[kept], segment[kept], meter[kept]
+        starts, ends, base, base_scale = starts[kept], ends[kept], base[kept], base_scale[kept]
     steps, reactive, before = rows.steps[row], rows.reactive_steps[row], rows.before[row]
+    offset, length, scale = _fractions(rows, row, starts, ends)
+    if _largest(scale) * _largest(base_scale) == 1 and limit_steps < SAFE:
+        counter = before - base
+        return Parts(row, meter, segment, starts, ends, scale, steps, reactive, counter)
     largest = max(_largest(rows.before) + _largest(rows.steps), _largest(rows.reactive_steps))
     if (largest + limit_steps) * _largest(scale) * _largest(base_scale) >= SAFE:
         steps, reactive, before = (each.astype(object) for each in (steps, reactive, before))
         base, base_scale, scale = (each.astype(object) for each in (base, base_scale, scale))
     return Parts(
-        row=row,
-        meter=meter[kept],
-        segment=segment,
-        starts=starts,
-        ends=ends,
+        row,
+        meter,
+        segment,
+        starts,
+        ends,
         scale=scale * base_scale,
         units=steps * length * base_scale,
         reactive=reactive * length * base_scale,

@@ -24,7 +24,7 @@ from meterplex.domain.tariff.parts import Indices, Rows, cut, sum_exactly
 from meterplex.domain.tariff.usage import Usage, UsageError
 from meterplex.domain.tariff.version import BlockAllocation, TariffVersion
 
-ROWS_AT_ONCE: Final = 100_000
+ROWS_AT_ONCE: Final = 50_000
 """Intervals rated together: enough to be fast, few enough to stay in the caches."""
 
 METERS_AT_ONCE: Final = 2_000
@@ -45,7 +45,7 @@ class Rater:
         self.tariff = tariff
         self._calendar = TariffCalendar(tariff)
         self._matrix = Matrix.of(self._calendar.tables, tariff.bands)
-        self._bills = BillMaker(tariff, self._calendar, self._matrix.cells)
+        self._bills = BillMaker.of(tariff, self._calendar, self._matrix.cells)
         self._valid_from = self._calendar.midnight(tariff.valid_from)
         self._valid_until = self._calendar.midnight(date.max if until is None else until)
         self._times: dict[tuple[int, int], ServiceTime] = {}
@@ -109,7 +109,11 @@ class Rater:
                 window_s: Demand(rows, parts, bill, bills, window_s, offset_s).peaks()
                 for window_s in {demand.window_min * 60 for demand in self.tariff.demand}
             },
-            reactive=sum_exactly(bill, parts.reactive, parts.scale, bills),
+            reactive=(
+                {}
+                if self.tariff.power_factor is None
+                else sum_exactly(bill, parts.reactive, parts.scale, bills)
+            ),
         )
 
     def _service(self, usage: Usage) -> tuple[int, int]:
