@@ -358,6 +358,15 @@ async def test_standing_holder_of_a_usage_point_is_named(
     ]
 
 
+async def test_second_organisation_is_a_warning(take_in: Importer) -> None:
+    await take_in(HEAD)
+    report = await take_in(HEAD.replace("Harbour Property Group", "Harbor Property Group"))
+    assert [str(warning) for warning in report.warnings] == [
+        "organisation row 1 (line 2), name: 'Harbor Property Group' is new here, "
+        "beside 'Harbour Property Group'"
+    ]
+
+
 async def test_currency_of_a_standing_organisation_stays(
     take_in: Importer, refuse: Refuser
 ) -> None:

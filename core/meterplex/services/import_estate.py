@@ -4,7 +4,7 @@ The file is laid over what stands, judged as a whole, and written in one transac
 entry. A file that was imported before changes nothing. What is not in the file stays as it is.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -92,10 +92,11 @@ async def import_estate(
         ConflictError: somebody else changed the estate meanwhile.
     """
     async with database.unit_of_work(read_only=dry_run) as uow:
-        organisation, is_new, problems = await _organisation(uow, file)
-        standing = await _standing(uow, organisation, is_new, file)
+        owner = await _owner(uow, file)
+        standing = await _standing(uow, owner, file)
         draft = EstateDraft.over(standing, uuid_utils.compat.uuid7)
-        draft.problems += [*file.problems, *problems, *format_problems(file)]
+        draft.problems += [*file.problems, *owner.problems, *format_problems(file)]
+        draft.warnings += owner.warnings
         rows = EstateRows(draft, plugins, reading_interval=reading_interval, at=at)
         _lay(draft, rows, file, progress)
         check_draft(draft, plugins)
@@ -111,10 +112,17 @@ async def import_estate(
     return report
 
 
-async def _organisation(
-    uow: UnitOfWork, file: EstateFile
-) -> tuple[Organisation, bool, list[EstateProblem]]:
-    """Return whose estate the file is, whether that is new, and what is wrong with the question."""
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose estate a file is, and what is to be said about that."""
+
+    organisation: Organisation
+    is_new: bool
+    problems: Sequence[EstateProblem]
+    warnings: Sequence[EstateProblem] = ()
+
+
+async def _owner(uow: UnitOfWork, file: EstateFile) -> _Owner:
     known = await uow.organisations.all()
     rows = [row for row in file.rows if row.table == "organisation"]
     problems = [row.problem("", "one file describes one organisation") for row in rows[1:]]
@@ -122,26 +130,29 @@ async def _organisation(
     if rows:
         name = rows[0].cells.get("name", "")
         standing = next((each for each in known if each.name == name), None)
-        return standing or replace(unnamed, name=name), standing is None, problems
+        if standing is not None:
+            return _Owner(standing, False, problems)
+        others = ", ".join(repr(each.name) for each in known)
+        reason = f"{name!r} is new here, beside {others}"
+        warnings = [rows[0].problem("name", reason)] if known else []
+        return _Owner(replace(unnamed, name=name), True, problems, warnings)
     if len(known) == 1:
-        return known[0], False, problems
+        return _Owner(known[0], False, problems)
     reason = f"is missing{nearest('', [each.name for each in known])}"
-    return unnamed, True, [*problems, EstateProblem("organisation", 0, "", reason)]
+    return _Owner(unnamed, True, [*problems, EstateProblem("organisation", 0, "", reason)])
 
 
-async def _standing(
-    uow: UnitOfWork, organisation: Organisation, is_new: bool, file: EstateFile
-) -> StandingEstate:
-    if is_new:
-        return StandingEstate(organisation, is_new)
-    whose = organisation.id
+async def _standing(uow: UnitOfWork, owner: _Owner, file: EstateFile) -> StandingEstate:
+    if owner.is_new:
+        return StandingEstate(owner.organisation, is_new=True)
+    whose = owner.organisation.id
     meters = await uow.meters.all(whose)
     installed = {meter.serial for meter in meters}
     named = {row.cells.get("serial", "") for row in file.rows if row.table == "meter"}
     removed = [await uow.meters.by_serial(whose, serial) for serial in sorted(named - installed)]
     return StandingEstate(
-        organisation=organisation,
-        is_new=is_new,
+        organisation=owner.organisation,
+        is_new=False,
         sites=await uow.sites.all(whose),
         buildings=await uow.buildings.all(whose),
         units=await uow.units.all(whose),
