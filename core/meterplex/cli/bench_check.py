@@ -6,6 +6,7 @@ import click
 
 from meterplex.cli.device_options import (
     device_options,
+    naming_silence,
     parse_settings,
     refuse_in_service,
     show_burst,
@@ -63,7 +64,8 @@ def bench_check(
         ) as driver:
             return await check_purchase_count(driver, amount=_amount(amount))
 
-    report = run(check())
+    with naming_silence(channel_url, normal_address):
+        report = run(check())
     if as_json:
         print_json({"verdict": report.verdict, **_fields(report)})
     else:

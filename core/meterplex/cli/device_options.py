@@ -1,6 +1,7 @@
 """Options of commands that speak to one device without a database, and the guard they share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from meterplex.cli.errors import InServiceError
 from meterplex.cli.output import tell
 from meterplex.cli.program import Program
+from meterplex.sdk import LinkTimeoutError
 from meterplex.services.known_devices import find_known_device
 
 
@@ -62,6 +64,16 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
 def show_burst(direction: str, burst: bytes) -> None:
     """Print a burst on the wire: ``>`` went out, ``<`` came in."""
     tell(f"{'>' if direction == 'tx' else '<'} {burst.hex(' ').upper()}")
+
+
+@contextmanager
+def naming_silence(channel_url: str, address: str) -> Iterator[None]:
+    """Say of a time-out who was silent."""
+    try:
+        yield
+    except LinkTimeoutError as error:
+        text = f"no reply from address {address} on {channel_url}: {error}"
+        raise LinkTimeoutError(text) from error
 
 
 async def refuse_in_service(program: Program, channel_url: str, address: str) -> None:

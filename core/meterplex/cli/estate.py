@@ -199,5 +199,8 @@ def status_fields(status: MeterStatus) -> dict[str, object]:
         "age_s": None if status.age is None else int(status.age.total_seconds()),
         "interval_s": int(status.interval.total_seconds()),
         "fresh": status.is_fresh,
-        "readings": {reading.register.slug: reading.value for reading in status.readings},
+        "readings": {
+            reading.register.slug: reading.value
+            for reading in sorted(status.readings, key=lambda each: each.register.slug)
+        },
     }

@@ -9,6 +9,7 @@ import msgspec
 
 from meterplex.cli.device_options import (
     device_options,
+    naming_silence,
     parse_settings,
     refuse_in_service,
     show_burst,
@@ -109,7 +110,8 @@ def read(
                 await driver.set_supply(SupplyAction(action))
             return await _ask(driver, model_id, normal_address, wanted)
 
-    answer = run(ask())
+    with naming_silence(channel_url, normal_address):
+        answer = run(ask())
     if as_json:
         print_json(answer)
     else:

@@ -13,7 +13,13 @@ from meterplex.cli.program import Program, pass_program, run
 from meterplex.headend.direct import link_on, open_line
 from meterplex.headend.line import Line
 from meterplex.plugin_manager import PluginManager
-from meterplex.sdk import DriverError, LinkTimeoutError, LinkUnavailableError, MeterModel
+from meterplex.sdk import (
+    DriverError,
+    Identity,
+    LinkTimeoutError,
+    LinkUnavailableError,
+    MeterModel,
+)
 
 ADDRESSES_MAX = 10_000
 
@@ -113,11 +119,15 @@ async def _ask(
 ) -> FoundDevice | None:
     """Try the models one after the other; silence in one protocol ends that protocol.
 
+    Several models may fit, because some devices do not say what they are: the one that tells a
+    serial, then the one that can do most, is taken, and the others are named.
+
     Raises:
         LinkUnavailableError: the channel is down.
-        SettingsError: no model takes the address.
+        SettingsError: a model does not take the address.
     """
     silent: set[str] = set()
+    fitting: list[tuple[MeterModel, Identity]] = []
     note = ""
     for model in models:
         if model.bus.protocol in silent:
@@ -125,13 +135,22 @@ async def _ask(
         normal = plugins.check_address(model.id, address)
         driver = plugins.make_driver(model.id, link_on(line, model.bus), normal, {})
         try:
-            identity = await driver.identify()
+            fitting.append((model, await driver.identify()))
         except LinkTimeoutError:
             silent.add(model.bus.protocol)
         except LinkUnavailableError:
             raise
         except DriverError as error:
             note = str(error)
-        else:
-            return FoundDevice(normal, identity.model, identity.serial, identity.firmware)
-    return FoundDevice(address, None, note=note) if note else None
+    if not fitting:
+        return FoundDevice(address, None, note=note) if note else None
+    fitting.sort(key=lambda each: (each[1].serial is None, -len(each[0].capabilities)))
+    identity = fitting[0][1]
+    others = ", ".join(model.id for model, _ in fitting[1:])
+    return FoundDevice(
+        address,
+        identity.model,
+        identity.serial,
+        identity.firmware,
+        f"would also fit: {others}" if others else "",
+    )
