@@ -85,6 +85,7 @@ class PostgresCluster:
             "synchronous_commit": self._durability,
             "full_page_writes": self._durability,
             "max_connections": "60",
+            "deadlock_timeout": "100ms",
         }
         arguments = " ".join(f"-c {name}='{value}'" for name, value in options.items())
         log = str(self.folder / "log")

@@ -15,8 +15,9 @@ from meterplex.db.errors import (
     DatabaseUrlError,
     ReadOnlyError,
     SchemaError,
+    TransactionConflictError,
 )
-from meterplex.domain.estate import Organisation, OrganisationId
+from meterplex.domain.estate import Meter, Organisation, OrganisationId
 
 if TYPE_CHECKING:
     from tests.conftest import Estate, PostgresCluster
@@ -125,8 +126,18 @@ async def test_database_without_schema_says_what_to_run(empty_database_url: str)
 
 
 async def test_missing_folder_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailableError):
-        await Database.open(f"sqlite:///{tmp_path / 'missing' / 'm.db'}")
+    url = f"sqlite:///{tmp_path / 'missing' / 'm.db'}"
+    with pytest.raises(DatabaseUnavailableError, match=r"missing/m\.db"):
+        await Database.open(url)
+    with pytest.raises(DatabaseUnavailableError, match=r"missing/m\.db"):
+        await migrations.upgrade(url)
+
+
+async def test_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no database at all, but long enough to be read as one" * 40)
+    with pytest.raises(DatabaseUnavailableError, match="not a database"):
+        await Database.open(f"sqlite:///{path}")
 
 
 @pytest.mark.parametrize(
@@ -171,3 +182,23 @@ async def test_sqlite_is_durable_and_checked(
 ) -> None:
     async with migrations.transaction(sqlite_database_url) as connection:
         assert (await connection.execute(sa.text(f"PRAGMA {pragma}"))).scalar_one() == value
+
+
+@pytest.mark.parametrize(
+    "database_url", [pytest.param("postgresql", marks=pytest.mark.integration)], indirect=True
+)
+async def test_deadlock_ends_one_of_two_and_says_to_try_again(
+    database: Database, estate: "Estate"
+) -> None:
+    both_hold_one = asyncio.Barrier(2)
+
+    async def flag(first: Meter, second: Meter) -> None:
+        async with database.unit_of_work() as uow:
+            await uow.meters.set_flags(first.organisation_id, first.id, frozenset({"alarm_1"}))
+            await both_hold_one.wait()
+            await uow.meters.set_flags(second.organisation_id, second.id, frozenset({"alarm_1"}))
+            await uow.commit()
+
+    one, two, _ = estate.meters
+    ends = await asyncio.gather(flag(one, two), flag(two, one), return_exceptions=True)
+    assert [type(end) for end in ends if end is not None] == [TransactionConflictError]

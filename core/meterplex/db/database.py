@@ -1,5 +1,7 @@
 """The database: opened once by the program, it hands out units of work."""
 
+import sqlite3
+from contextlib import closing
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
@@ -10,12 +12,16 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from meterplex.db.errors import DatabaseUrlError, translate
+from meterplex.db.errors import DatabaseUnavailableError, DatabaseUrlError, translate
 from meterplex.db.partitions import ReadingPartitions
 from meterplex.db.unit_of_work import UnitOfWork
 
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _WAIT_S: Final = 30
+_SERVER_SETTINGS: Final = {
+    "application_name": "meterplex",
+    "jit": "off",  # compiling a query over many partitions takes longer than our queries run
+}
 
 
 def driver_url(url: str) -> sa.URL:
@@ -40,6 +46,22 @@ def driver_url(url: str) -> sa.URL:
     if parsed.drivername == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise DatabaseUrlError("database URL sqlite://: a file is needed, sqlite:///path")
     return parsed.set(drivername=driver)
+
+
+def touch_file(url: sa.URL) -> None:
+    """See that the file of an SQLite database is one; make it when there is none.
+
+    aiosqlite leaves a thread behind when it cannot open a file, so it is tried here first.
+
+    Raises:
+        DatabaseUnavailableError: it cannot be opened.
+    """
+    path = url.database or ""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        raise DatabaseUnavailableError(f"{path}: {error}") from error
 
 
 class Database:
@@ -67,6 +89,7 @@ class Database:
         """
         parsed = driver_url(url)
         if parsed.get_backend_name() == "sqlite":
+            touch_file(parsed)
             writers = create_engine(parsed)
             readers = create_engine(parsed, connections=connections_max, read_only=True)
             database = cls(writers, readers, None)
@@ -124,14 +147,16 @@ class Database:
 
 def create_engine(url: sa.URL, *, connections: int = 1, read_only: bool = False) -> AsyncEngine:
     """Return an engine on which a transaction is what its database calls one."""
+    on_sqlite = url.get_backend_name() == "sqlite"
     engine = create_async_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=_WAIT_S,
-        pool_pre_ping=url.get_backend_name() == "postgresql",
+        pool_pre_ping=not on_sqlite,
+        connect_args={} if on_sqlite else {"server_settings": _SERVER_SETTINGS},
     )
-    if url.get_backend_name() == "sqlite":
+    if on_sqlite:
         _make_strict(engine, read_only=read_only)
     return engine
 

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from meterplex.db.database import create_engine, driver_url
+from meterplex.db.database import create_engine, driver_url, touch_file
 from meterplex.db.errors import SchemaError, translate
 from meterplex.db.migrations_locator import migrations_dir
 from meterplex.db.tables import metadata
@@ -48,7 +48,10 @@ async def transaction(url: str) -> AsyncIterator[AsyncConnection]:
     Raises:
         DatabaseError: the database cannot be reached, or refuses a change.
     """
-    engine = create_engine(driver_url(url))
+    parsed = driver_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        touch_file(parsed)
+    engine = create_engine(parsed)
     try:
         async with engine.begin() as connection:
             if connection.dialect.name == "postgresql":

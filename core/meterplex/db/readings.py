@@ -122,7 +122,9 @@ class Readings(Repository):
         return {row["meter_id"]: row["read_at"] for row in rows}
 
     async def _at_last(self, times: sa.Select[Any]) -> tuple[Reading, ...]:
-        key, columns = times.subquery(), tables.reading.c
+        # Materialized, or PostgreSQL asks for the last time once for each reading it looks at.
+        key = times.cte("last_times").prefix_with("MATERIALIZED")
+        columns = tables.reading.c
         return await self._newest_revisions(
             sa.select(tables.reading)
             .join(key, sa.and_(*(key.c[name] == columns[name] for name in _LAST)))
@@ -154,8 +156,14 @@ class Readings(Repository):
 
 
 def _newest_revision() -> sa.ColumnElement[bool]:
-    reading, newer = tables.reading, tables.reading.alias("newer")
-    return ~sa.exists().where(same_key(newer, reading), newer.c.revision > reading.c.revision)
+    """Return the condition that a reading is its key's newest revision.
+
+    A scalar subquery and no anti-join: PostgreSQL answers it from the key's index for each row,
+    and still finds a ``max`` over such rows at the index's end.
+    """
+    reading, other = tables.reading, tables.reading.alias("other_revision")
+    newest = sa.select(sa.func.max(other.c.revision)).where(same_key(other, reading))
+    return reading.c.revision == newest.correlate(reading).scalar_subquery()
 
 
 def _last_times(
