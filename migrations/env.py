@@ -7,10 +7,11 @@ on its own. One transaction holds the whole upgrade, on both databases.
 import asyncio
 
 from alembic import context
+from sqlalchemy import Connection
+
 from meterplex.db.database import driver_url
 from meterplex.db.migrations import SCHEMA_OPTIONS, transaction
 from meterplex.db.tables import metadata
-from sqlalchemy import Connection
 
 
 def run(connection: Connection) -> None:
