@@ -1,0 +1,72 @@
+"""The real head-end with the Acrel driver and a SQLite database, on paced buses."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import uuid_utils.compat
+
+from bench.paced_buses import MODEL
+from meterplex.cli.serve import working
+from meterplex.db import Database, migrations
+from meterplex.domain.estate import Meter, OrganisationId
+from meterplex.headend import builtin_channels
+from meterplex.headend.head_end import HeadEnd
+from meterplex.plugin_manager import PluginManager
+from meterplex.services.estate_files import EstateFile, read_estate_file
+from meterplex.services.import_estate import import_estate
+
+
+@dataclass(frozen=True, slots=True)
+class PacedHeadEnd:
+    """A head-end that works, and what it works on."""
+
+    head_end: HeadEnd
+    database: Database
+    plugins: PluginManager
+    organisation_id: OrganisationId
+    meters: tuple[Meter, ...]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def working_head_end(
+    urls: Sequence[str], meters: int, interval: str
+) -> AsyncIterator[PacedHeadEnd]:
+    """Import an estate with ``meters`` on each channel URL and let a head-end read it."""
+    with TemporaryDirectory(prefix="meterplex-bench-") as folder:
+        url = f"sqlite:///{folder}/bench.db"
+        await migrations.upgrade(url)
+        async with await Database.open(url) as database:
+            plugins = PluginManager.load((builtin_channels,))
+            file = _estate_file(Path(folder, "estate.toml"), urls, meters, interval)
+            await import_estate(database, plugins, file, operator="bench", at=now())
+            async with database.unit_of_work(read_only=True) as uow:
+                (organisation,) = await uow.organisations.all()
+                installed = await uow.meters.all(organisation.id)
+            head_end = HeadEnd(database, plugins, now, uuid_utils.compat.uuid7)
+            async with working(head_end, plugins):
+                yield PacedHeadEnd(head_end, database, plugins, organisation.id, installed)
+
+
+def _estate_file(path: Path, urls: Sequence[str], meters: int, interval: str) -> EstateFile:
+    tables = [
+        '[organisation]\nname = "Bench"\ncurrency = "CNY"\nlanguage = "en"',
+        '[[site]]\ncode = "east"\nname = "East"\ntime_zone = "Asia/Shanghai"\n'
+        f'utilities = ["electricity"]\nreading_interval = "{interval}"',
+    ]
+    for number, url in enumerate(urls, 1):
+        tables.append(f'[[channel]]\nsite = "east"\ncode = "bus-{number}"\nurl = "{url}"')
+        tables += [
+            f'[[meter]]\nsite = "east"\nserial = "{number}-{address}"\nmodel = "{MODEL}"\n'
+            f'channel = "bus-{number}"\naddress = "{address}"'
+            for address in range(1, meters + 1)
+        ]
+    path.write_text("\n".join(tables))
+    return read_estate_file(path)
