@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from meterplex.domain.supply import SupplyAction, SupplyMode, SupplyState
+from meterplex.domain.supply import SUPPLY_FLAGS, SupplyAction, SupplyMode, SupplyState
 
 DISCONNECT, RECONNECT = SupplyAction.DISCONNECT, SupplyAction.RECONNECT
 HOLD, AUTOMATIC = SupplyAction.HOLD, SupplyAction.AUTOMATIC
@@ -26,3 +26,24 @@ def test_read_back_proves_only_its_own_action(state: SupplyState) -> None:
 
 def test_mode_is_unknown_unless_told() -> None:
     assert SupplyState(True).mode is SupplyMode.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "text"),
+    [
+        (SupplyState(True, SupplyMode.AUTOMATIC), set(), "connected, automatic"),
+        (
+            SupplyState(False, SupplyMode.FORCED_OFF),
+            {"supply_off", "supply_forced_off"},
+            "disconnected, forced off",
+        ),
+        (SupplyState(False, SupplyMode.AUTOMATIC), {"supply_off"}, "disconnected, automatic"),
+        (SupplyState(True, SupplyMode.HELD), {"supply_held"}, "connected, held"),
+        (SupplyState(None), {"supply_unclear"}, "neither on nor off, unknown"),
+    ],
+    ids=["on", "forced off", "tripped", "held", "unclear"],
+)
+def test_a_supply_state_as_flags_and_words(state: SupplyState, flags: set[str], text: str) -> None:
+    assert state.flags == flags
+    assert state.flags <= SUPPLY_FLAGS
+    assert str(state) == text

@@ -24,6 +24,7 @@ from meterplex.domain.readings import (
     RunId,
 )
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, VOLTAGE_L1, Unit
+from meterplex.domain.supply import SupplyMode, SupplyState
 from meterplex.sdk import MeterSnapshot, Quality, RegisterValue
 from meterplex.services.device_states import StateChange
 from meterplex.services.take_readings import (
@@ -326,6 +327,26 @@ async def test_snapshot_without_flags_leaves_them(database: Database, estate: "E
     await store(database, estate, take(estate, flags=frozenset({"alarm_1"})))
     await store(database, estate, take(estate, kwh("1"), minute=1))
     assert await flags(database, estate) == {"alarm_1"}
+
+
+async def test_change_of_supply_is_told_once_each(database: Database, estate: "Estate") -> None:
+    states = (
+        SupplyState(True, SupplyMode.AUTOMATIC),
+        SupplyState(False, SupplyMode.FORCED_OFF),
+        SupplyState(False, SupplyMode.FORCED_OFF),
+        None,
+        SupplyState(True, SupplyMode.AUTOMATIC),
+    )
+    for minute, state in enumerate(states):
+        taken = take(estate, minute=minute, flags=frozenset())
+        snapshot = replace(taken.snapshot, supply=state)
+        await store(database, estate, replace(taken, snapshot=snapshot))
+    assert await flag_events(database, estate) == [
+        (EventKind.FLAG_RAISED, "supply_forced_off"),
+        (EventKind.FLAG_RAISED, "supply_off"),
+        (EventKind.FLAG_CLEARED, "supply_forced_off"),
+        (EventKind.FLAG_CLEARED, "supply_off"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ An outcome that was not read back is unknown, never "done" and never "failed": s
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class SupplyAction(StrEnum):
@@ -48,6 +49,17 @@ class SupplyState:
         supply = {True: "connected", False: "disconnected", None: "neither on nor off"}
         return f"{supply[self.connected]}, {self.mode.replace('_', ' ')}"
 
+    @property
+    def flags(self) -> frozenset[str]:
+        """The state as words among a meter's conditions, so that its changes are events."""
+        words = {
+            "supply_off": self.connected is False,
+            "supply_unclear": self.connected is None,
+            "supply_held": self.mode is SupplyMode.HELD,
+            "supply_forced_off": self.mode is SupplyMode.FORCED_OFF,
+        }
+        return frozenset(word for word, holds in words.items() if holds)
+
     def proves(self, action: SupplyAction) -> bool:
         """Whether this state, read after a command, proves that the command took effect."""
         match action:
@@ -59,3 +71,9 @@ class SupplyState:
                 return self.connected is True and self.mode is SupplyMode.HELD
             case SupplyAction.AUTOMATIC:
                 return self.mode is SupplyMode.AUTOMATIC
+
+
+SUPPLY_FLAGS: Final = frozenset(
+    {"supply_off", "supply_unclear", "supply_held", "supply_forced_off"}
+)
+"""All words of :attr:`SupplyState.flags`."""

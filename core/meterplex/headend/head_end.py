@@ -16,7 +16,11 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from meterplex.db import Database
-from meterplex.db.errors import DatabaseError
+from meterplex.db.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    TransactionConflictError,
+)
 from meterplex.domain.estate import Channel, ChannelId, Meter, MeterId, Site
 from meterplex.domain.readings import ReadingSource, RunId
 from meterplex.headend.bus import Bus, FinishedRun, Member
@@ -234,11 +238,16 @@ class HeadEnd:
             while True:
                 try:
                     await self._store_in_hand()
-                except DatabaseError as error:
+                except (DatabaseUnavailableError, TransactionConflictError) as error:
                     if not waiting:
                         log.warning("runs wait to be stored", error=str(error))
                     waiting = True
                     await asyncio.sleep(STORE_RETRY_S)
+                except DatabaseError as error:
+                    # Trying again would not help, and must not keep the others waiting.
+                    log.warning("run refused by the database", error=str(error))
+                    self._in_hand = None
+                    break
                 else:
                     break
             if waiting:

@@ -19,6 +19,7 @@ from meterplex.domain.readings import (
     ReadingSource,
 )
 from meterplex.domain.registers import RegisterType
+from meterplex.domain.supply import SUPPLY_FLAGS
 from meterplex.sdk import MeterSnapshot, Quality, RegisterValue
 from meterplex.services.device_states import StateChange, note_states
 
@@ -189,10 +190,11 @@ async def _note_flags(
 
 
 def _flags_after(flags: frozenset[str], judged: _Judged) -> frozenset[str]:
-    """Return the flags after a snapshot; one that did not include any leaves the device's."""
-    told = judged.taken.snapshot.flags
-    of_device = flags - _OWN_FLAGS if told is None else told
-    return of_device | judged.raised.keys()
+    """Return the flags after a snapshot; what it did not include stays as it was."""
+    told, supply = judged.taken.snapshot.flags, judged.taken.snapshot.supply
+    of_device = flags - _OWN_FLAGS - SUPPLY_FLAGS if told is None else told
+    of_supply = flags & SUPPLY_FLAGS if supply is None else supply.flags
+    return of_device | of_supply | judged.raised.keys()
 
 
 def _flag_events(
