@@ -6,7 +6,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 STAMP   := .venv/.installed
 DEMO    := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED))
 
-.PHONY: setup demo test check lint bench fuzz constraints clean
+.PHONY: setup demo docs test check lint bench fuzz constraints clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,9 @@ check: lint test
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
+
+docs: setup
+	$(BIN)/python -m meterplex.cli.manual
 
 # Exact versions, names only: no index address, no workspace member.
 constraints:
