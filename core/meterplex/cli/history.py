@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from meterplex.cli.errors import UnknownNameError
 from meterplex.cli.output import format_time, json_option, print_json, print_table, tell
 from meterplex.cli.program import Program, now, pass_program, run
 from meterplex.db import UnitOfWork
@@ -86,7 +87,7 @@ def _wanted(known: list[RegisterType], slug: str | None) -> list[RegisterType]:
     wanted = [register for register in known if register.slug == slug]
     if not wanted:
         names = [register.slug for register in known]
-        raise click.UsageError(f"the meter has no readings of {slug!r}{nearest(slug, names)}")
+        raise UnknownNameError(f"the meter has no readings of {slug!r}{nearest(slug, names)}")
     return wanted
 
 
@@ -121,7 +122,7 @@ def runs(program: Program, code: str | None, limit: int, as_json: bool) -> None:
         chosen = [channel for channel in all_channels if code in (None, channel.code)]
         if not chosen and code is not None:
             codes = [channel.code for channel in all_channels]
-            raise click.UsageError(f"no channel {code!r}{nearest(code, codes)}")
+            raise UnknownNameError(f"no channel {code!r}{nearest(code, codes)}")
         channel_id = None if code is None else chosen[0].id
         return await uow.runs.newest(organisation.id, channel_id, limit), names
 
