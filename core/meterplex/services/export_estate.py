@@ -1,4 +1,4 @@
-"""Exports of the estate as CSV: UTF-8, a header, one meter a line.
+"""Exports of the estate as CSV (RFC 4180): UTF-8, a header, one meter a line.
 
 Text that a spreadsheet would take for a formula is written with an apostrophe before it.
 """
@@ -44,7 +44,7 @@ STATE_COLUMNS: Final = (
 
 def write_meters(meters: Iterable[MeterStatus], out: TextIO) -> None:
     """Write the meters as an estate file has them."""
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)
     writer.writerow(METER_COLUMNS)
     writer.writerows(_meter_row(status) for status in meters)
 
@@ -52,7 +52,7 @@ def write_meters(meters: Iterable[MeterStatus], out: TextIO) -> None:
 def write_states(meters: Sequence[MeterStatus], out: TextIO) -> None:
     """Write what is known of the meters now, with a column for each register any of them has."""
     registers = sorted({reading.register.slug for each in meters for reading in each.readings})
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)
     writer.writerow((*STATE_COLUMNS, *registers))
     for status in meters:
         values = {reading.register.slug: f"{reading.value:f}" for reading in status.readings}
