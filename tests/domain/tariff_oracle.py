@@ -257,11 +257,13 @@ class Oracle:
                 add("power_factor", "power factor", self.percentage(base, percent))
         for surcharge in tariff.surcharges:
             if surcharge.per_unit is not None:
-                add("surcharge", surcharge.name, self.ledger(used * Fraction(surcharge.per_unit)))
+                add(
+                    surcharge.name, surcharge.name, self.ledger(used * Fraction(surcharge.per_unit))
+                )
             else:
                 base = sum(kinds.get(name, 0) for name in surcharge.applies_to)
                 percent = Fraction(surcharge.percent or 0)
-                add("surcharge", surcharge.name, self.percentage(base, percent))
+                add(surcharge.name, surcharge.name, self.percentage(base, percent))
         total = kinds["energy"] + sum(others.values())
         if tariff.minimum is not None:
             count = self.count(tariff.minimum.per, days)

@@ -255,7 +255,7 @@ def _steps(side: str, power_factor: PowerFactor, *, downwards: bool) -> Findings
 
 def _applications(tariff: TariffVersion) -> Findings:
     """Names of components, and that each ``applies_to`` names something evaluated before."""
-    taken = {kind.value: "a kind of component" for kind in ComponentKind}
+    taken = {kind.value: "another kind of component" for kind in ComponentKind}
     taken[POWER_FACTOR_NAME] = "the power factor charge"
     named: list[str] = []
     parts: tuple[tuple[str, Sequence[Standing | Demand | Surcharge]], ...] = (
@@ -264,6 +264,7 @@ def _applications(tariff: TariffVersion) -> Findings:
         ("surcharge", tariff.surcharges),
     )
     for section, components in parts:
+        taken.pop(section)
         if section == "surcharge" and tariff.power_factor is not None:
             yield from _applies_to("power_factor", tariff.power_factor.applies_to, named)
         for index, component in enumerate(components):
@@ -276,6 +277,7 @@ def _applications(tariff: TariffVersion) -> Findings:
                 yield from _surcharge(path, component, named)
             taken.setdefault(component.name, path)
             named.append(component.name)
+        taken.setdefault(section, "another kind of component")
 
 
 def _surcharge(path: str, surcharge: Surcharge, named: Sequence[str]) -> Findings:

@@ -14,6 +14,7 @@ from meterplex.domain.tariff.charges import Bill, ChargeLine
 from meterplex.domain.tariff.demand import Peak
 from meterplex.domain.tariff.version import (
     BASE_UNITS,
+    KINDS_NAMED,
     POWER_FACTOR_NAME,
     ComponentKind,
     Demand,
@@ -185,26 +186,26 @@ class _Draft:
 
     def _surcharges(self) -> Iterator[ChargeLine]:
         for surcharge in self._tariff.surcharges:
-            if surcharge.percent is not None:
+            if surcharge.per_unit is None:
                 yield self._share(
                     ComponentKind.SURCHARGE,
                     surcharge.name,
-                    Fraction(surcharge.percent),
+                    Fraction(surcharge.percent or 0),
                     surcharge.applies_to,
                     tax_code=surcharge.tax_code,
                 )
-            elif surcharge.per_unit is not None:
-                yield ChargeLine(
-                    kind=ComponentKind.SURCHARGE,
-                    component=surcharge.name,
-                    amount_units=self._round(self.units * Fraction(surcharge.per_unit)),
-                    start=self._time.start,
-                    end=self._time.end,
-                    units=self.units,
-                    unit=BASE_UNITS[self._tariff.utility].value,
-                    price=surcharge.per_unit,
-                    tax_code=surcharge.tax_code,
-                )
+                continue
+            yield ChargeLine(
+                kind=ComponentKind.SURCHARGE,
+                component=surcharge.name,
+                amount_units=self._round(self.units * Fraction(surcharge.per_unit)),
+                start=self._time.start,
+                end=self._time.end,
+                units=self.units,
+                unit=BASE_UNITS[self._tariff.utility].value,
+                price=surcharge.per_unit,
+                tax_code=surcharge.tax_code,
+            )
 
     def _share(
         self,
@@ -217,10 +218,11 @@ class _Draft:
         tax_code: str = "",
     ) -> ChargeLine:
         """Return a percentage of what the named components came to."""
+        kinds = [kind for kind in KINDS_NAMED if kind in applies_to]
         base = sum(
             line.amount_units
             for line in self._lines
-            if line.kind in applies_to or line.component in applies_to
+            if line.component in applies_to or line.kind in kinds
         )
         return ChargeLine(
             kind=kind,
@@ -273,10 +275,12 @@ def power_factor_percent(rule: PowerFactor, mean: Decimal) -> Fraction:
     """Return what the table gives for a mean power factor, each step over its own stretch."""
     below = [(step, step.below) for step in rule.table if step.below is not None]
     above = [(step, step.above) for step in rule.table if step.above is not None]
+    ends_below = [threshold for _, threshold in below[1:]] + [mean]
+    ends_above = [threshold for _, threshold in above[1:]] + [mean]
     total = Fraction(0)
-    for (step, start), (_, end) in zip(below, [*below[1:], (None, mean)], strict=True):
+    for (step, start), end in zip(below, ends_below, strict=False):
         total += _step_percent(step, start - max(mean, end))
-    for (step, start), (_, end) in zip(above, [*above[1:], (None, mean)], strict=True):
+    for (step, start), end in zip(above, ends_above, strict=False):
         total += _step_percent(step, min(mean, end) - start)
     return total
 
