@@ -1,5 +1,6 @@
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from meterplex.cli.simulate import parse_addresses, parse_listen, parse_settings, simulate
+from meterplex.cli import main
+from meterplex.cli.simulate import parse_addresses, parse_listen, simulate
 from meterplex.simulator.estate import AccessKind
 
 ACREL = ("--model", "acrel_dtsy1352")
@@ -34,16 +36,6 @@ def test_addresses(text: str, addresses: tuple[str, ...]) -> None:
 def test_impossible_addresses(text: str) -> None:
     with pytest.raises(click.BadParameter):
         parse_addresses(text)
-
-
-def test_settings() -> None:
-    assert parse_settings(("a=1", "b=x=y", "c=")) == {"a": "1", "b": "x=y", "c": ""}
-
-
-@pytest.mark.parametrize("pair", ["a", "=1", ""])
-def test_impossible_settings(pair: str) -> None:
-    with pytest.raises(click.BadParameter, match="expected name=value"):
-        parse_settings((pair,))
 
 
 @pytest.mark.parametrize(
@@ -87,12 +79,24 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert "Error" in result.output
 
 
+def test_unknown_model_exits_with_3() -> None:
+    result = CliRunner().invoke(main, ["simulate", "--model", "acrel_dtsy135", "--pty"])
+
+    assert result.exit_code == 3
+    assert "acrel_dtsy1352" in result.stderr
+
+
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run the command as a program of its own; kill it if the test fails."""
-    program = "from meterplex.cli.simulate import simulate; simulate()"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+        [
+            sys.executable,
+            "-c",
+            "import meterplex.cli; meterplex.cli.main()",
+            "simulate",
+            *arguments,
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -126,7 +130,10 @@ def test_lines_of_standard_input_are_obeyed() -> None:
         listening = json.loads(process.stdout.readline())
         process.stdin.write("counters\nkill bus-9 1\nstop\n")
         counters = json.loads(process.stdout.readline())
-        out, err = process.communicate(timeout=20)
+        stopped = json.loads(process.stdout.readline())
+        assert process.stderr is not None
+        err = process.stderr.read()
+        process.wait(timeout=20)
 
     assert [bus["bus"] for bus in listening["buses"]] == ["bus-1", "bus-2"]
     assert listening["buses"][0]["addresses"] == ["1", "2", "3"]
@@ -134,7 +141,7 @@ def test_lines_of_standard_input_are_obeyed() -> None:
     assert listening["buses"][0]["url"].startswith("serial:///dev/pts/")
     assert counters["event"] == "counters"
     assert counters["buses"][1]["gap_violations"] == 0
-    assert json.loads(out)["event"] == "stopped"
+    assert stopped["event"] == "stopped"
     assert "cannot do 'kill bus-9 1'" in err
     assert process.returncode == 0
 
@@ -148,19 +155,23 @@ def test_killed_device_is_silent_and_a_revived_one_answers() -> None:
         (bus,) = json.loads(process.stdout.readline())["buses"]
         port = os.open(bus["url"].removeprefix("serial://"), os.O_RDWR | os.O_NOCTTY)
         try:
-            seen = []
-            for line in ("kill bus-1 1", "revive bus-1 1"):
-                process.stdin.write(f"{line}\ncounters\n")
-                process.stdout.readline()
-                os.write(port, request)
-                if line.startswith("revive"):
-                    seen.append(os.read(port, 101)[:3])
+            process.stdin.write("kill bus-1 1\ncounters\n")
+            killed = json.loads(process.stdout.readline())["buses"][0]
+            os.write(port, request)
+            while killed["unanswered"] == 0:
                 process.stdin.write("counters\n")
-                seen.append(json.loads(process.stdout.readline())["buses"][0]["exchanges"])
+                killed = json.loads(process.stdout.readline())["buses"][0]
+            process.stdin.write("revive bus-1 1\ncounters\n")
+            process.stdout.readline()
+            os.write(port, request)
+            ready, _, _ = select.select([port], [], [], 20)
+            assert ready
+            reply = os.read(port, 101)
         finally:
             os.close(port)
 
-    assert seen == [0, b"\x01\x03\x60", 1]
+    assert killed["exchanges"] == 0
+    assert reply[:3] == b"\x01\x03\x60"
 
 
 @pytest.mark.integration

@@ -1,17 +1,18 @@
 """``meterplex simulate``: buses of simulated devices that speak their real protocol."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import click
 
+from meterplex.cli.device_options import parse_settings
+from meterplex.cli.output import json_option, print_json_line, print_lines, tell
+from meterplex.cli.program import Program, pass_program
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import ChannelUrl, SettingsError
 from meterplex.simulator.estate import (
@@ -58,21 +59,6 @@ def parse_addresses(text: str) -> tuple[str, ...]:
             raise click.BadParameter(f"{text!r}: {part} is no range of addresses")
         addresses += (str(at).zfill(len(first)) for at in range(int(first), int(last) + 1))
     return tuple(addresses)
-
-
-def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Read ``name=value`` texts.
-
-    Raises:
-        click.BadParameter: one has no ``=`` or no name.
-    """
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{pair!r}: expected name=value", param_hint="--set")
-        settings[name] = value
-    return settings
 
 
 def parse_listen(text: str) -> tuple[AccessKind, str, int]:
@@ -128,24 +114,24 @@ class Console:
         """Print where the buses are."""
         buses = self._estate.buses.values()
         if self._as_json:
-            self._print({"event": "listening", "buses": [_described(bus) for bus in buses]})
-            return
-        for bus in buses:
-            click.echo(bus.url)
-        click.echo("Ctrl-C ends the simulation.", err=True)
+            print_json_line({"event": "listening", "buses": [_described(bus) for bus in buses]})
+        else:
+            print_lines(*(bus.url for bus in buses))
+            tell("Ctrl-C ends the simulation.")
+        sys.stdout.flush()
 
     def show_counters(self, event: str) -> None:
         """Print what was seen on the buses."""
         buses = self._estate.buses.values()
         if self._as_json:
-            self._print({"event": event, "buses": [_counted(bus) for bus in buses]})
+            print_json_line({"event": event, "buses": [_counted(bus) for bus in buses]})
+            sys.stdout.flush()
             return
         for bus in buses:
             seen = bus.bus.counters
-            click.echo(
+            tell(
                 f"{bus.name}: {seen.exchanges} exchanges, {seen.unanswered} unanswered, "
-                f"{seen.gap_violations} gap violations, {bus.bus.faults.counts.total()} faults",
-                err=True,
+                f"{seen.gap_violations} gap violations, {bus.bus.faults.counts.total()} faults"
             )
 
     def obey(self, line: str) -> None:
@@ -162,7 +148,7 @@ class Console:
             case []:
                 pass
             case _:
-                click.echo(f"simulate: cannot do {line.strip()!r}", err=True)
+                tell(f"simulate: cannot do {line.strip()!r}")
 
     def read_input(self) -> None:
         """Obey the lines of standard input; its end ends the simulation."""
@@ -176,10 +162,6 @@ class Console:
 
     def _knows(self, name: str, address: str) -> bool:
         return name in self._estate.buses and address in self._estate.buses[name].bus.twins
-
-    def _print(self, document: Mapping[str, object]) -> None:
-        click.echo(json.dumps(document))
-        sys.stdout.flush()
 
 
 def _described(bus: SimulatedBus) -> dict[str, object]:
@@ -255,7 +237,7 @@ def _fault_rates(noise: float, faults: float) -> FaultRates:
 
 
 @click.command(name="simulate", help=_HELP)
-@click.option("--model", required=True, help="Model of all devices; see 'meterplex models'.")
+@click.option("--model", required=True, help="See: meterplex models.")
 @click.option("--addresses", default="1", show_default=True, help="Such as 1-27,30.")
 @click.option("--listen", help="tcp://host:port?framing=rtu|tcp; port 0 takes a free one.")
 @click.option("--pty", is_flag=True, help="Serve each bus on a pseudo-terminal instead.")
@@ -265,13 +247,21 @@ def _fault_rates(noise: float, faults: float) -> FaultRates:
 @click.option("--dead", default="", help="Addresses that do not answer.")
 @click.option("--noise", default=0.0, type=click.FloatRange(0, 1), help="Share hit by noise.")
 @click.option("--faults", default=0.0, type=click.FloatRange(0, 1), help="Share hit by any fault.")
-@click.option("--set", "pairs", multiple=True, help="Setting of the twins, name=value.")
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="A setting of the devices; may be repeated.",
+)
 @click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0, 100_000))
 @click.option("--seed", default=0, show_default=True, help="The same seed, the same run.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="End by itself after so long.")
 @click.option("--control", is_flag=True, help="Obey kill, revive, counters, stop on stdin.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document per line.")
+@json_option
+@pass_program
 def simulate(
+    program: Program,
     model: str,
     addresses: str,
     listen: str | None,
@@ -295,7 +285,8 @@ def simulate(
     if noise and faults:
         raise click.UsageError("give either --noise or --faults")
     access = (AccessKind.PTY, "", 0) if listen is None else parse_listen(listen)
-    plugins = PluginManager.load()
+    plugins = program.plugins
+    program.model(model)
     settings = parse_settings(pairs)
     plans = _plans(
         access,
