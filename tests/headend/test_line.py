@@ -265,6 +265,78 @@ def test_a_reservation_keeps_the_line_for_its_command() -> None:
     assert [request for _, request in wire.sent] == [b"a", b"trip", b"b"]
 
 
+def test_the_next_command_is_prepared_while_the_exchange_in_flight_ends() -> None:
+    wire = Wire(upper)
+    line = line_over(wire)
+    prepared_at: list[float] = []
+
+    async def prepare() -> None:
+        await asyncio.sleep(0.005)  # a commit
+        prepared_at.append(asyncio.get_running_loop().time())
+
+    async def run() -> None:
+        first = asyncio.create_task(link_on(line).exchange(b"a", Word(b"A")))
+        await asyncio.sleep(0.001)
+        reservation = line.reserve(Order(WorkClass.SUPPLY))
+        command = link_on(line, WorkClass.SUPPLY, reservation=reservation, before_control=prepare)
+        await command.exchange(b"trip", Word(b"TRIP"), control=True)
+        await first
+
+    run_in_virtual_time(run())
+    assert prepared_at == [pytest.approx(0.006)]
+    assert wire.sent == [(0.0, b"a"), (pytest.approx(0.01 + GAP_S), b"trip")]
+
+
+@pytest.mark.parametrize("fails_after_s", [0.005, 0.05], ids=["before_its_turn", "in_its_turn"])
+def test_a_command_that_cannot_be_prepared_gives_the_line_back(fails_after_s: float) -> None:
+    wire = Wire(upper)
+    line = line_over(wire)
+
+    async def fail() -> None:
+        await asyncio.sleep(fails_after_s)
+        raise ExpiredError("overruled")
+
+    async def run() -> bytes:
+        first = asyncio.create_task(link_on(line).exchange(b"a", Word(b"A")))
+        await asyncio.sleep(0.001)
+        reservation = line.reserve(Order(WorkClass.SUPPLY))
+        command = link_on(line, WorkClass.SUPPLY, reservation=reservation, before_control=fail)
+        with pytest.raises(ExpiredError, match="overruled"):
+            await command.exchange(b"trip", Word(b"TRIP"), control=True)
+        await first
+        return await link_on(line).exchange(b"b", Word(b"B"))
+
+    assert run_in_virtual_time(run()) == b"B"
+    assert [request for _, request in wire.sent] == [b"a", b"b"]
+
+
+def test_cancelling_a_command_that_is_being_prepared_gives_the_line_back() -> None:
+    line = line_over(Wire(upper))
+    ended: list[str] = []
+
+    async def prepare() -> None:
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def run() -> bytes:
+        first = asyncio.create_task(link_on(line).exchange(b"a", Word(b"A")))
+        await asyncio.sleep(0.001)
+        reservation = line.reserve(Order(WorkClass.SUPPLY))
+        command = link_on(line, WorkClass.SUPPLY, reservation=reservation, before_control=prepare)
+        trip = asyncio.create_task(command.exchange(b"trip", Word(b"TRIP"), control=True))
+        await asyncio.sleep(0.001)
+        trip.cancel()
+        await asyncio.gather(trip, return_exceptions=True)
+        await first
+        return await link_on(line).exchange(b"b", Word(b"B"))
+
+    assert run_in_virtual_time(run()) == b"B"
+    assert ended == ["cancelled"]
+
+
 def test_a_cancelled_reservation_gives_the_line_back() -> None:
     line = line_over(Wire(upper))
 

@@ -89,23 +89,27 @@ _Turn = tuple[Order, int, "asyncio.Future[None]"]
 
 
 class Reservation:
-    """The next turn on a line, kept for work of an order. Give it back with :meth:`cancel`."""
+    """The next turn on a line, kept for work of an order. Give it back with :meth:`cancel`.
+
+    Attributes:
+        entry: its place in the queue of the line.
+    """
 
     def __init__(self, line: "Line", entry: _Turn) -> None:
+        self.entry = entry
         self._line = line
-        self._entry = entry
         self._used = False
 
     async def take(self) -> None:
         """Wait until it is our turn; the caller then holds the line."""
         self._used = True
-        await self._line.wait_turn(self._entry)
+        await self._line.wait_turn(self.entry)
 
     def cancel(self) -> None:
         """Give the turn back if it was not taken."""
         if not self._used:
             self._used = True
-            self._line.drop_turn(self._entry)
+            self._line.drop_turn(self.entry)
 
 
 @dataclass(slots=True)
@@ -163,8 +167,9 @@ class Line:
             response_time_s: longest silence of the device before its reply.
             gap_characters: silence the device needs between frames.
             not_after: the request is not sent later than this.
-            before_send: awaited with the turn held, just before the first byte; what it raises
-                cancels the request, which then was not sent.
+            before_send: awaited before the first byte, with the turn held or, when the reservation
+                is the next turn, while the exchange in flight ends; what it raises cancels the
+                request, which then was not sent.
             on_send: called when the first byte is about to leave.
             reservation: a turn reserved earlier, used instead of a new one.
 
@@ -173,13 +178,18 @@ class Line:
             LinkTimeoutError: sent, no fitting reply.
         """
         key = delimiter.key
-        await self._take_turn(key, order, reservation)
+        preparation: Awaitable[None] | None = None
+        if before_send is not None and reservation is not None and self._is_next(key, reservation):
+            preparation = await self._take_turn_prepared(reservation, before_send)
+        else:
+            await self._take_turn(key, order, reservation)
+            if before_send is not None:
+                preparation = before_send()
         try:
+            if preparation is not None:
+                await preparation
             transport = self._transport or await self._open()
             await self._silence(gap_characters)
-            if before_send is not None:
-                await before_send()
-                await self._silence(gap_characters)
             if not_after is not None and self.wall() > not_after:
                 raise ExpiredError(f"not sent: {not_after.isoformat()} has passed")
             if self._transport is not transport:
@@ -257,6 +267,23 @@ class Line:
             else:
                 self._busy = True
                 return
+
+    def _is_next(self, key: Hashable, reservation: Reservation) -> bool:
+        entry = reservation.entry
+        return (entry[2].done() or self._queue[0] is entry) and self._resting_s(key) <= 0
+
+    async def _take_turn_prepared(
+        self, reservation: Reservation, before_send: Callable[[], Awaitable[None]]
+    ) -> Awaitable[None]:
+        """Take the next turn while the request's preparation runs; it may not be done yet then."""
+        preparation = asyncio.ensure_future(before_send())
+        try:
+            await reservation.take()
+        except BaseException:
+            preparation.cancel()
+            await asyncio.gather(preparation, return_exceptions=True)
+            raise
+        return preparation
 
     def reserve(self, order: Order) -> Reservation:
         """Keep the next turn of an order; nothing of a lower order starts before it is used."""
