@@ -1,6 +1,5 @@
 """``meterplex scan``: finds the devices of a bus by asking each address."""
 
-import re
 from collections.abc import Callable, Sequence
 
 import click
@@ -10,6 +9,7 @@ from meterplex.cli.device_options import channel_option, show_burst
 from meterplex.cli.errors import ExitCode
 from meterplex.cli.output import json_option, print_json, print_table, progress_bar, tell
 from meterplex.cli.program import Program, pass_program, run
+from meterplex.cli.simulate import parse_addresses
 from meterplex.headend.direct import link_on, open_line
 from meterplex.headend.line import Line
 from meterplex.plugin_manager import PluginManager
@@ -20,8 +20,6 @@ from meterplex.sdk import (
     LinkUnavailableError,
     MeterModel,
 )
-
-ADDRESSES_MAX = 10_000
 
 
 class FoundDevice(msgspec.Struct, frozen=True):
@@ -89,29 +87,6 @@ def scan(
         tell(f"{len(found)} found" + (", the search was interrupted" if interrupted else ""))
     if interrupted:
         context.exit(ExitCode.INTERRUPTED)
-
-
-def parse_addresses(text: str) -> tuple[str, ...]:
-    """Read ``1-32,100``; a range keeps the leading zeros of its start.
-
-    Raises:
-        click.UsageError: another form, a range that falls, or too many addresses.
-    """
-    addresses: dict[str, None] = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"([0-9A-Za-z]+)(?:-([0-9]+))?", part.strip())
-        if match is None or (match[2] and not match[1].isdecimal()):
-            raise click.UsageError(f"--addresses {part!r}: expected for example 1-32,100")
-        first, last = match[1], match[2] or match[1]
-        if not first.isdecimal():
-            addresses[first] = None
-            continue
-        count = int(last) - int(first) + 1
-        if not 1 <= count <= ADDRESSES_MAX - len(addresses):
-            raise click.UsageError(f"--addresses {part!r}: a range rises, at most {ADDRESSES_MAX}")
-        for number in range(int(first), int(last) + 1):
-            addresses[str(number).zfill(len(first))] = None
-    return tuple(addresses)
 
 
 async def _ask(
