@@ -39,6 +39,8 @@ bench: setup
 
 docs: setup
 	$(BIN)/python -m meterplex.cli.manual
+	$(BIN)/python -m meterplex.cli.reference
+	$(BIN)/python tests/docs/test_generated.py
 
 # Exact versions, names only: no index address, no workspace member.
 constraints:

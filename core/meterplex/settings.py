@@ -54,7 +54,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """``[http]``: where health, metrics and later the API are served.
 
     Attributes:
-        port: 0 takes any free one.
+        host: address to listen on.
+        port: to listen on; 0 takes any free one.
     """
 
     host: str = "127.0.0.1"
@@ -62,7 +63,12 @@ class HttpSettings(msgspec.Struct, frozen=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """``[log]``."""
+    """``[log]``.
+
+    Attributes:
+        level: debug, info, warning or error.
+        format: console for people, json for programs; on stderr either way.
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
