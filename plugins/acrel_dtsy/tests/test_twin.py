@@ -6,6 +6,7 @@ here by hand.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 
@@ -284,6 +285,45 @@ def test_unknown_function_is_refused(function: int) -> None:
 )
 def test_burst_that_is_no_frame_for_it_gets_silence(burst: bytes) -> None:
     assert dtsy().receive(burst) == b""
+
+
+@pytest.mark.parametrize("make", [dtsy, ddsy])
+def test_well_sealed_nonsense_never_breaks_the_twin(make: Callable[[], AcrelTwin]) -> None:
+    twin, random = make(), Random(5)
+    starts = (
+        0x0022,
+        0x0028,
+        0x0037,
+        0x0057,
+        0x0100,
+        0x0200,
+        0x0354,
+        0x0400,
+        0x0410,
+        0x0500,
+        0x2000,
+    )
+
+    for step in range(3000):
+        count = random.choice((1, 2, 4, 5, 6, 13, 21, 30))
+        data = random.randbytes(2 * count)
+        burst = write(random.choice(written + commanded), data, random.choice((0x10, 0x20)))
+        if step % 3 == 0:
+            burst = seal(b"\x01" + random.randbytes(random.randrange(2, 12)))
+        reply = twin.receive(burst)
+        assert not reply or is_sealed(reply)
+        twin.advance(START + timedelta(minutes=step))
+        # What it has become can still be read.
+        for start, size in ((0x0000, 11), (0x0046, 28), (0x0200, 48), (0x0400, 25), (0x0480, 7)):
+            read(twin, start, size)
+
+
+def test_energy_rolls_over() -> None:
+    twin = dtsy(start_energy_kwh="42949672.959", load_kw="3", fee_control="false")
+
+    twin.advance(START + timedelta(hours=1))
+
+    assert 0 < u32(read(twin, 0x0000, 2), 0) < 1000
 
 
 def test_every_flipped_bit_of_a_request_gets_silence() -> None:
