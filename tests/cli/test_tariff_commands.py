@@ -1,0 +1,104 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+TARIFF, INTERVALS = str(EXAMPLES / "tariff.toml"), str(EXAMPLES / "intervals.csv")
+
+Cli = Callable[..., Result]
+Answer = Callable[[Result], Any]
+
+
+def bad_tariff(folder: Path) -> str:
+    path = folder / "bad.toml"
+    text = Path(TARIFF).read_text("utf-8")
+    path.write_text(text.replace("4800", "2000").replace('band = "peak"', 'band = "noon"'))
+    return str(path)
+
+
+def test_rate_prints_the_worked_example(cli: Cli, answer: Answer) -> None:
+    rated = answer(cli("tariff", "rate", TARIFF, INTERVALS, "--json"))
+    assert rated == json.loads((EXAMPLES / "rated.json").read_text("utf-8"))
+
+
+def test_rate_shows_people_a_table(cli: Cli) -> None:
+    result = cli("tariff", "rate", TARIFF, INTERVALS)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    words = [line.split() for line in result.stdout.splitlines()]
+    assert ["energy", "block", "1", "peak", "2.25", "kWh", "0.6170", "1.3883"] in words
+    assert ["value", "added", "tax", "13", "%", "of", "45.3796", "5.8993"] in words
+    assert ["payable", "56.28"] in words
+
+
+def test_rate_explains_when_units_were_used(cli: Cli, answer: Answer) -> None:
+    rated = answer(cli("tariff", "rate", TARIFF, INTERVALS, "--explain", "--json"))
+    assert rated["periods"][0]["lines"][0]["start"] == "2026-07-01T06:00:00+08:00"
+    table = cli("tariff", "rate", TARIFF, INTERVALS, "--explain").stdout
+    assert "2026-07-01 06:00:00+08:00  2026-07-01 08:00:00+08:00" in table
+
+
+def test_minimum_stands_in_the_table(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "minimum.toml"
+    text = Path(TARIFF).read_text("utf-8")
+    path.write_text(text.replace('amount = "0.00"', 'amount = "60.00"'))
+    lines = cli("tariff", "rate", str(path), INTERVALS).stdout.splitlines()
+    assert ["minimum", "3.7211"] in [line.split() for line in lines]
+
+
+def test_sound_tariff_is_told_so(cli: Cli, answer: Answer) -> None:
+    assert cli("tariff", "check", TARIFF).stdout == "shop-power version 3 is sound\n"
+    assert answer(cli("tariff", "check", TARIFF, "--json")) == {
+        "sound": True,
+        "tariff": "shop-power",
+        "version": 3,
+        "faults": [],
+    }
+
+
+def test_bad_tariff_is_told_fault_by_fault_and_not_rated(cli: Cli, tmp_path: Path) -> None:
+    path = bad_tariff(tmp_path)
+    for command in (["check", path], ["rate", path, INTERVALS]):
+        result = cli("tariff", *command)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr.splitlines() == [
+            "error: seasons[0].days[0].slots[1].band: unknown band 'noon'",
+            "error: blocks[1].up_to: overlapping blocks: 2000 is not above 2760",
+        ]
+
+
+def test_faults_as_json(cli: Cli, tmp_path: Path) -> None:
+    result = cli("tariff", "check", bad_tariff(tmp_path), "--json")
+    assert result.exit_code == 1
+    checked = json.loads(result.stdout)
+    assert checked["sound"] is False
+    assert [fault["path"] for fault in checked["faults"]] == [
+        "seasons[0].days[0].slots[1].band",
+        "blocks[1].up_to",
+    ]
+
+
+def test_bad_intervals_are_told_row_by_row(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text("start,end,units\na,b,c\n")
+    result = cli("tariff", "rate", TARIFF, str(path))
+    assert result.exit_code == 1
+    assert [line.split(":")[1] for line in result.stderr.splitlines()] == [
+        " row 2, start",
+        " row 2, end",
+        " row 2, units",
+    ]
+
+
+def test_missing_file_and_early_use_are_one_line(cli: Cli, tmp_path: Path) -> None:
+    missing = cli("tariff", "check", str(tmp_path / "none.toml"))
+    assert (missing.exit_code, len(missing.stderr.splitlines())) == (1, 1)
+    path = tmp_path / "early.csv"
+    path.write_text("start,end,units\n2026-06-30T23:00:00+08:00,2026-07-01T00:00:00+08:00,1\n")
+    early = cli("tariff", "rate", TARIFF, str(path))
+    assert early.exit_code == 1
+    assert "the tariff is valid from 2026-07-01" in early.stderr
