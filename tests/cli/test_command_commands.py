@@ -157,7 +157,7 @@ def test_disconnect_is_proven_by_a_head_end(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    estate(twins.replace("&late=0", ""))
+    estate(twins)
     monkeypatch.setenv("METERPLEX_HTTP__PORT", "0")
     program = "import meterplex.cli; meterplex.cli.main()"
     with subprocess.Popen(

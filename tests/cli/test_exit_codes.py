@@ -175,6 +175,12 @@ def test_line_of_an_error_stays_one_line() -> None:
     assert judge(sdk.PluginError()) == ("PluginError", ExitCode.ERROR)
 
 
+def test_line_of_a_failed_system_call_names_the_file_first() -> None:
+    error = FileNotFoundError(2, "No such file or directory", "gone.toml")
+    assert judge(error) == ("gone.toml: No such file or directory", ExitCode.ERROR)
+    assert judge(OSError(99, "http 1.2.3.4:80: no")) == ("http 1.2.3.4:80: no", ExitCode.ERROR)
+
+
 def test_bug_keeps_its_traceback() -> None:
     @click.group(cls=FailingGroup)
     def group() -> None:

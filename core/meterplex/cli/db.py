@@ -17,15 +17,14 @@ def db() -> None:
 
 
 @db.command
-@click.option("--revision", default="head", show_default="newest", help="Stop at this revision.")
 @json_option
 @pass_program
-def upgrade(program: Program, revision: str, as_json: bool) -> None:
+def upgrade(program: Program, as_json: bool) -> None:
     """Bring the database to the schema of this program; an SQLite file is made if new."""
     url, file = program.settings.db.url, program.database_file
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-    run(migrations.upgrade(url, revision))
+    run(migrations.upgrade(url))
     found = run(migrations.current(url))
     if as_json:
         print_json({"database": mask_secrets(url), "revision": found})

@@ -67,9 +67,23 @@ def judge(error: BaseException) -> tuple[str, ExitCode] | None:
     """Return the one line and the exit code of an error; None for one that nobody expected."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    text = "interrupted" if isinstance(error, KeyboardInterrupt) else text
     for kind, code in CODES:
         if isinstance(error, kind):
-            return " ".join(text.split()) or kind.__name__, code
+            return " ".join(_text(error).split()) or kind.__name__, code
     return None
+
+
+def _text(error: BaseException) -> str:
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case click.ClickException():
+            return error.format_message()
+        case db.DatabaseUnavailableError():
+            return f"database: {error}"
+        case OSError(strerror=str(reason), filename=str(name)):
+            return f"{name}: {reason}"
+        case OSError(strerror=str(reason)):
+            return reason
+        case _:
+            return str(error)
