@@ -42,7 +42,13 @@ def describe(health: Health) -> dict[str, Any]:
         "ready": health.ready,
         "fault": health.fault,
         "plugins": [
-            {"name": plugin.name, "state": plugin.state, "problems": list(plugin.problems)}
+            {
+                "name": plugin.name,
+                "state": plugin.state,
+                "problems": list(plugin.problems),
+                "failures": plugin.failures,
+                "last_failure": plugin.last_failure,
+            }
             for plugin in health.plugins
         ],
         "buses": [_bus(bus) for bus in health.buses],

@@ -45,6 +45,14 @@ class HealthCollector(Collector):
         for plugin in health.plugins:
             plugins.add_metric([plugin.name], plugin.state == "loaded")
         yield plugins
+        failures = CounterMetricFamily(
+            "meterplex_plugin_failures",
+            "Failures that its drivers are to blame for",
+            labels=["plugin"],
+        )
+        for plugin in health.plugins:
+            failures.add_metric([plugin.name], plugin.failures)
+        yield failures
         for name, text, value_of in _GAUGES:
             gauge = GaugeMetricFamily(f"meterplex_bus_{name}", text, labels=["site", "channel"])
             for bus in health.buses:

@@ -120,7 +120,13 @@ class HeadEnd:
             ready=not fault,
             fault=fault,
             plugins=tuple(
-                PluginHealth(plugin.name, plugin.state, plugin.problems)
+                PluginHealth(
+                    plugin.name,
+                    plugin.state,
+                    plugin.problems,
+                    plugin.failures,
+                    plugin.last_failure,
+                )
                 for plugin in self.plugins.plugins
             ),
             buses=[bus.status() for bus in self.buses.values()],

@@ -9,11 +9,18 @@ from meterplex.domain.bus_status import BusStatus
 
 @dataclass(frozen=True, slots=True)
 class PluginHealth:
-    """A plugin, whether it works, and what is wrong with it, a line each."""
+    """A plugin, whether it works, and what is wrong with it, a line each.
+
+    Attributes:
+        failures: how often its drivers failed by their own fault since the start.
+        last_failure: where and why, of the latest of them.
+    """
 
     name: str
     state: str
     problems: tuple[str, ...]
+    failures: int = 0
+    last_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
