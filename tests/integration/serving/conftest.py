@@ -13,7 +13,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +29,22 @@ from meterplex.domain.readings import ReadingRun
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import DeviceTwin
-from meterplex.sdk.testing.misbehaving import planting
+from meterplex.sdk.testing.reference import make_twin as make_reference_twin
 from meterplex.simulator.bus import Answer, TwinBus
 from meterplex.simulator.serving import TcpAccess, serve_raw
 from meterplex.simulator.wire import Pace, Wire
 
-ACREL = "acrel_dtsy1352"
 LIFE_SPEED = 600
 START_UP_S = 30.0
 STANDBY = """
+import sys
 import meterplex.cli.serve, meterplex.cli.estate, sqlalchemy.dialects.sqlite.aiosqlite, asyncpg
 from meterplex.cli import main
-input()
+print("standing by", file=sys.stderr, flush=True)
+sys.stdin.readline()
 main(prog_name="meterplex")
 """
-"""The program with its imports done, waiting for a line: starts in no time, as one test needs."""
+"""The program with its imports done, waiting for a line: then it starts in no time."""
 
 
 def utc_now() -> datetime:
@@ -108,16 +108,20 @@ class Town:
     async def open_bus(
         self, code: str, models: Mapping[str, str], pace: Pace | None = None
     ) -> SimulatedBus:
-        """Make a bus; ``models`` are by address."""
-        twins = {}
+        """Make a bus; ``models`` are by address, unknown ones are kinds of the reference meter."""
+        twins: dict[str, DeviceTwin] = {}
         for number, (address, model) in enumerate(models.items()):
             settings = {
                 "load_kw": "8",
                 "start_energy_kwh": f"{address}000.00",
-                "remaining": "10000" if model != ACREL else "10000.00",
+                "remaining": "10000",
                 "turn_round_ms": "5",
             }
-            twins[address] = self.plugins.make_twin(model, address, settings, number)
+            twins[address] = (
+                self.plugins.make_twin(model, address, settings, number)
+                if model in self.plugins.models
+                else make_reference_twin(address, settings, number)
+            )
         bus = RecordedBus(twins)
         wire = Wire(bus, pace)
         opened = SimulatedBus(code, bus, wire, await serve_raw(wire), models)
@@ -148,15 +152,23 @@ class Town:
 
 
 @pytest.fixture
-async def town() -> AsyncIterator[Town]:
-    """A town without buses, whose plugins are all real ones and all misbehaving ones."""
-    bad = planting.entry_points(
-        *("awaits_for_ever", "blocks_event_loop", "raises_in_factory", "raises_in_read")
-    )
-    good = metadata.entry_points(group=planting.GROUP, name="acrel_dtsy")
-    town = Town(PluginManager.load((builtin_channels,), [*good, *bad]))
-    yield town
-    town.close()
+async def make_town() -> AsyncIterator[Callable[[], Town]]:
+    """Return a function that gives a town without buses."""
+    plugins, towns = PluginManager.load((builtin_channels,)), []
+
+    def make() -> Town:
+        towns.append(Town(plugins))
+        return towns[-1]
+
+    yield make
+    for town in towns:
+        town.close()
+
+
+@pytest.fixture
+def town(make_town: Callable[[], Town]) -> Town:
+    """A town without buses."""
+    return make_town()
 
 
 @dataclass
@@ -166,6 +178,7 @@ class Serving:
     process: asyncio.subprocess.Process
     lines: list[str] = field(default_factory=list)
     url: str = ""
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _up: asyncio.Event = field(default_factory=asyncio.Event)
     _listening: asyncio.Task[None] | None = None
 
@@ -176,10 +189,18 @@ class Serving:
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             self.lines.append(line.decode().rstrip())
+            if self.lines == ["standing by"]:
+                self._ready.set()
             if found := re.match(r"serving; health at (http://\S+)/healthz", self.lines[-1]):
                 self.url = found[1]
                 self._up.set()
+        self._ready.set()
         self._up.set()
+
+    async def ready(self) -> None:
+        """Wait until its imports are done."""
+        async with asyncio.timeout(START_UP_S):
+            await self._ready.wait()
 
     def go(self) -> None:
         """Let a process that stands by start."""
@@ -267,16 +288,22 @@ class Program:
         return serving
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Serving]:
-        """Give a ``serve`` that is up; whatever is left of it is killed at the end."""
+    async def standing_by(self) -> AsyncIterator[Serving]:
+        """Give a ``serve`` that waits for ``go``; what is left of it is killed at the end."""
         serving = await self.stand_by()
         try:
-            serving.go()
-            await serving.up()
             yield serving
         finally:
             serving.kill()
             await serving.ended()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Serving]:
+        """Give a ``serve`` that is up."""
+        async with self.standing_by() as serving:
+            serving.go()
+            await serving.up()
+            yield serving
 
 
 @pytest.fixture
