@@ -7,6 +7,7 @@ import pytest
 from meterplex.domain.registers import RegisterType
 from meterplex.domain.supply import SupplyAction, SupplyMode, SupplyState
 from meterplex.protocols.errors import EncodeError
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import CreditState, Identity, Limits, MeterDriver, MeterSnapshot
 from meterplex.sdk.errors import (
     DeviceRefusedError,
@@ -15,7 +16,6 @@ from meterplex.sdk.errors import (
     OutcomeUnknownError,
     UnsupportedError,
 )
-from meterplex.sdk.models import Capability
 from meterplex.services.bench_check import ATTEMPTS, Verdict, check_purchase_count
 
 CREDIT = frozenset({Capability.CREDIT, Capability.DELIVER_CREDIT})

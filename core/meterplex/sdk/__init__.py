@@ -17,6 +17,7 @@ from meterplex.domain.registers import (
     Utility,
 )
 from meterplex.domain.supply import SupplyAction, SupplyMode, SupplyState
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.channels import (
     ChannelSettings,
     ChannelType,
@@ -57,7 +58,7 @@ from meterplex.sdk.errors import (
     UnsupportedError,
 )
 from meterplex.sdk.links import Delimiter, Framing, Link, Span
-from meterplex.sdk.models import BusTolerance, Capability, ExchangeSize, MeterModel, Setting
+from meterplex.sdk.models import BusTolerance, ExchangeSize, MeterModel, Setting
 from meterplex.sdk.twins import DeviceTwin
 
 __all__ = [

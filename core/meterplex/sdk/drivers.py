@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from meterplex.domain.registers import RegisterType
 from meterplex.domain.supply import SupplyAction, SupplyState
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.errors import UnsupportedError
-from meterplex.sdk.models import Capability
 
 
 class Quality(StrEnum):

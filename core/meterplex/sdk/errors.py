@@ -20,7 +20,7 @@ class                           sent?                 what the head-end does
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from meterplex.sdk.models import Capability
+    from meterplex.sdk.capabilities import Capability
 
 
 class DriverError(Exception):

@@ -78,6 +78,7 @@ from meterplex.protocols.errors import ProtocolError
 from meterplex.protocols.modbus.blocks import Block, Field, plan_blocks
 from meterplex.protocols.modbus.pdu import READ_REGISTERS_MAX, ExceptionCode, Function
 from meterplex.protocols.modbus.registers import WordOrder
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import Identity, MeterDriver, MeterSnapshot
 from meterplex.sdk.errors import (
     DamagedReplyError,
@@ -90,7 +91,7 @@ from meterplex.sdk.errors import (
 )
 from meterplex.sdk.links import Link
 from meterplex.sdk.modbus import ModbusMaster, check_unit_address
-from meterplex.sdk.models import BusTolerance, Capability, ExchangeSize, MeterModel
+from meterplex.sdk.models import BusTolerance, ExchangeSize, MeterModel
 from meterplex.sdk.profile_parts import (
     Detection,
     ProfileFlag,

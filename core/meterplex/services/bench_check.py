@@ -28,6 +28,7 @@ from typing import Final
 
 from meterplex.domain.supply import SupplyAction, SupplyMode
 from meterplex.protocols.errors import EncodeError
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import CreditState, MeterDriver
 from meterplex.sdk.errors import (
     DeviceRefusedError,
@@ -35,7 +36,6 @@ from meterplex.sdk.errors import (
     OutcomeUnknownError,
     UnsupportedError,
 )
-from meterplex.sdk.models import Capability
 
 SMALLEST_AMOUNT: Final = Decimal("0.01")
 ATTEMPTS: Final = 3

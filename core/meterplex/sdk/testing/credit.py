@@ -5,6 +5,7 @@ from enum import Enum
 from typing import ClassVar
 
 from meterplex.domain.supply import SupplyAction
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import CreditState
 from meterplex.sdk.errors import (
     DeviceRefusedError,
@@ -13,7 +14,6 @@ from meterplex.sdk.errors import (
     LinkUnavailableError,
     OutcomeUnknownError,
 )
-from meterplex.sdk.models import Capability
 from meterplex.sdk.testing.device import DeviceUnderTest
 from meterplex.sdk.testing.links import (
     Disturbance,

@@ -6,10 +6,11 @@ from typing import ClassVar, Final, TypeVar
 
 import pytest
 
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import MeterDriver
 from meterplex.sdk.errors import DriverError
 from meterplex.sdk.links import Link
-from meterplex.sdk.models import Capability, MeterModel
+from meterplex.sdk.models import MeterModel
 from meterplex.sdk.settings import complete_settings
 from meterplex.sdk.testing.links import (
     Disturbance,

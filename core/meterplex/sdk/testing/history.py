@@ -3,8 +3,8 @@
 from datetime import date
 from typing import Final
 
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import FrozenPeriod
-from meterplex.sdk.models import Capability
 from meterplex.sdk.testing.device import DeviceUnderTest
 
 EVENTS_MAX: Final = 3

@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from typing import ClassVar, Final
 
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import (
     Limits,
     MeterDriver,
@@ -16,7 +17,6 @@ from meterplex.sdk.drivers import (
     TouCalendar,
 )
 from meterplex.sdk.errors import DeviceRefusedError, ExpiredError, OutcomeUnknownError
-from meterplex.sdk.models import Capability
 from meterplex.sdk.testing.device import DeviceUnderTest
 from meterplex.sdk.testing.links import (
     fail_with,

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import MeterDriver, MeterSnapshot, RegisterValue
 from meterplex.sdk.errors import (
     DriverError,
@@ -20,7 +21,6 @@ from meterplex.sdk.errors import (
     UnsupportedError,
 )
 from meterplex.sdk.links import Delimiter, Framing
-from meterplex.sdk.models import Capability
 from meterplex.sdk.testing.device import DeviceUnderTest, spread
 from meterplex.sdk.testing.links import (
     Disturbance,

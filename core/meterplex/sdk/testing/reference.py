@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from meterplex.domain.registers import ELECTRICITY
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.errors import SettingsError
-from meterplex.sdk.models import BusTolerance, Capability, ExchangeSize, MeterModel, Setting
+from meterplex.sdk.models import BusTolerance, ExchangeSize, MeterModel, Setting
 from meterplex.sdk.testing.reference_driver import READ_LENGTH, REGISTERS, ReferenceDriver
 from meterplex.sdk.testing.reference_frames import OVERHEAD
 from meterplex.sdk.testing.reference_twin import ReferenceTwin

@@ -8,6 +8,7 @@ from typing import Final
 
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, VOLTAGE_L1, RegisterType
 from meterplex.domain.supply import SupplyAction, SupplyMode, SupplyState
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import (
     CreditState,
     DeviceEvent,
@@ -34,7 +35,6 @@ from meterplex.sdk.errors import (
     UnsupportedError,
 )
 from meterplex.sdk.links import Link
-from meterplex.sdk.models import Capability
 from meterplex.sdk.testing.reference_frames import (
     REFUSAL,
     Operation,

@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from meterplex.domain.supply import SupplyAction, SupplyState
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.errors import (
     DeviceRefusedError,
     DriverError,
@@ -13,7 +14,6 @@ from meterplex.sdk.errors import (
     OutcomeUnknownError,
     UnsupportedError,
 )
-from meterplex.sdk.models import Capability
 from meterplex.sdk.testing.device import DeviceUnderTest
 from meterplex.sdk.testing.links import (
     Disturbance,

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from meterplex.domain.supply import SupplyAction, SupplyMode, SupplyState
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import (
     CreditState,
     DeviceEvent,
@@ -25,7 +26,7 @@ from meterplex.sdk.errors import (
     LinkUnavailableError,
     OutcomeUnknownError,
 )
-from meterplex.sdk.models import Capability, MeterModel
+from meterplex.sdk.models import MeterModel
 from meterplex.sdk.testing.reference import REFERENCE_METER
 from meterplex.sdk.testing.reference_driver import READ_LENGTH, ReferenceDriver, decode_readings
 from meterplex.sdk.testing.reference_frames import Operation

@@ -11,10 +11,11 @@ from itertools import count
 from typing import ClassVar, Final
 
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, RegisterType
+from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.drivers import DeviceEvent, Identity, MeterSnapshot, RegisterValue
 from meterplex.sdk.errors import DamagedReplyError, LinkTimeoutError, LinkUnavailableError
 from meterplex.sdk.links import Span
-from meterplex.sdk.models import Capability, ExchangeSize, MeterModel
+from meterplex.sdk.models import ExchangeSize, MeterModel
 from meterplex.sdk.testing.reference import REFERENCE_METER, check_address, make_twin
 from meterplex.sdk.testing.reference_driver import (
     READ_LENGTH,
