@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
+from meterplex.headend.silence import silences_of
 from meterplex.sdk import (
     ChannelSettings,
     ChannelType,
@@ -42,6 +43,8 @@ REOPEN_FIRST_S: Final = 1.0
 REOPEN_MAX_S: Final = 30.0
 OPEN_TIMEOUT_S: Final = 5.0
 DRAIN_GAPS: Final = 10
+CLOCK_GRAIN_S: Final = 1e-6
+"""How much too early a timer of the event loop may come."""
 BUFFER_MAX: Final = 4096
 """Bytes kept of a babbling line; the longest reply of any protocol here is far below."""
 
@@ -142,6 +145,8 @@ class Line:
     _delimiter: Delimiter | None = None
     _request: bytes = b""
     _gap_s: float = 0.0
+    _timer: asyncio.TimerHandle | None = None
+    _expires_at: float = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -218,7 +223,9 @@ class Line:
         self._stray(self._buffer)
         self._request, self._delimiter = request, delimiter
         self._reply = loop.create_future()
-        timer = loop.call_later(timeout_s, self._time_out, self._reply)
+        self._expires_at = loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._expires_at:
+            self._arm(loop)
         self.counters.exchanges += 1
         try:
             if self.trace is not None:
@@ -235,7 +242,6 @@ class Line:
             self._silent_exchanges = 0
             return reply
         finally:
-            timer.cancel()
             self._reply = self._delimiter = None
             now = loop.time()
             self._quiet_at = max(self._quiet_at, now + self._gap_s)
@@ -339,15 +345,28 @@ class Line:
         self._gap_s = gap_s(gap_characters, self.settings.timing.character_s)
         loop = asyncio.get_running_loop()
         left_s = self._quiet_at - loop.time()
-        while left_s > 0:
-            await asyncio.sleep(left_s)
+        while left_s > CLOCK_GRAIN_S:
+            await silences_of(loop).until(self._quiet_at)
             left_s = self._quiet_at - loop.time()  # later than it was, when bytes came in
 
-    def _time_out(self, reply: "asyncio.Future[bytes]") -> None:
-        if reply.done() or self._delimiter is None:
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(self._expires_at, self._look_at_clock, loop)
+
+    def _look_at_clock(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Time the exchange in flight out, if its time has come.
+
+        One timer goes on over many exchanges: a timer for each costs more than the exchange.
+        """
+        self._timer = None
+        if self._reply is None or self._reply.done() or self._delimiter is None:
+            return
+        if self._expires_at - loop.time() > CLOCK_GRAIN_S:
+            self._arm(loop)
             return
         self._silent_exchanges = 0 if self._buffer else self._silent_exchanges + 1
-        reply.set_exception(LinkTimeoutError(self._delimiter.explain(bytes(self._buffer))))
+        self._reply.set_exception(LinkTimeoutError(self._delimiter.explain(bytes(self._buffer))))
 
     # -- the path ------------------------------------------------------------------------------
 
