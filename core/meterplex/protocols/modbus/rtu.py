@@ -23,6 +23,7 @@ from meterplex.protocols.errors import EncodeError, FrameError
 from meterplex.protocols.modbus.pdu import (
     EXCEPTION_FLAG,
     EXCEPTION_PDU_LENGTH,
+    Function,
     Request,
     read_request,
 )
@@ -38,6 +39,7 @@ _OVERHEAD: Final = 3  # address and CRC
 _EXCEPTION_LENGTH: Final = EXCEPTION_PDU_LENGTH + _OVERHEAD
 _ECHO_LENGTH: Final = 8  # replies of functions 06 and 16, requests of 03 and 04
 _SHOWN_MAX: Final = 32
+_READS: Final = (Function.READ_HOLDING, Function.READ_INPUT)
 
 
 def encode_adu(unit: int, pdu: bytes) -> bytes:
@@ -93,12 +95,15 @@ class RtuDelimiter:
 
     @property
     def key(self) -> Hashable:
-        """Address and function.
+        """Address and function, for a read the length of its reply as well.
 
-        Not the counts: two reads of different length have normal replies that differ, but an
-        exception names the function alone, so that a late one could refuse a later request.
+        An exception names the function alone, so a late one could refuse a later request: that
+        must not happen to a write, whose refusal is believed. A read that fails is read again.
         """
-        return self.unit, self.request.function
+        function = self.request.function
+        if function in _READS:
+            return self.unit, function, self._length
+        return self.unit, function
 
     @property
     def reply_length_max(self) -> int:
