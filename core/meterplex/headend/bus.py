@@ -206,30 +206,34 @@ class Bus:
     # -- reading -------------------------------------------------------------------------------
 
     async def _read_run(self, due: Iterable[Member], source: ReadingSource) -> ReadingRun:
+        """Read meters and hand over what came of it, also when it is cut short."""
         started_at = self.wall()
         taken: list[TakenSnapshot] = []
         failed: list[ReadFailure] = []
         faults: dict[MeterId, LostReason] = {}
-        for member in due:
-            try:
-                taken.append(await self._read(member, CLASS_OF_SOURCE[source]))
-            except (DriverError, PluginError) as error:
-                member.last_error = str(error)
-                failed.append(ReadFailure(member.meter.id, f"{type(error).__name__}: {error}"))
-                faults[member.meter.id] = self._fault(error)
-        run = ReadingRun(
-            id=self.new_id(),
-            organisation_id=self.channel.organisation_id,
-            channel_id=self.channel.id,
-            source=source,
-            started_at=started_at,
-            ended_at=self.wall(),
-            succeeded=tuple(snapshot.meter.id for snapshot in taken),
-            failed=tuple(failed),
-        )
-        changes = self._note(taken, faults, run.ended_at)
-        self.last_run = run
-        await self.sink.put(FinishedRun(run, tuple(taken), changes))
+        try:
+            for member in due:
+                try:
+                    taken.append(await self._read(member, CLASS_OF_SOURCE[source]))
+                except (DriverError, PluginError) as error:
+                    member.last_error = str(error)
+                    failed.append(ReadFailure(member.meter.id, f"{type(error).__name__}: {error}"))
+                    faults[member.meter.id] = self._fault(error)
+        finally:
+            run = ReadingRun(
+                id=self.new_id(),
+                organisation_id=self.channel.organisation_id,
+                channel_id=self.channel.id,
+                source=source,
+                started_at=started_at,
+                ended_at=self.wall(),
+                succeeded=tuple(snapshot.meter.id for snapshot in taken),
+                failed=tuple(failed),
+            )
+            if taken or failed:
+                changes = self._note(taken, faults, run.ended_at)
+                self.last_run = run
+                await self.sink.put(FinishedRun(run, tuple(taken), changes))
         return run
 
     async def _read(self, member: Member, work_class: WorkClass) -> TakenSnapshot:

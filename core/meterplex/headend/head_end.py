@@ -73,6 +73,8 @@ class HeadEnd:
         default_factory=lambda: asyncio.Queue(UNSTORED_RUNS_MAX)
     )
     _in_hand: FinishedRun | None = None
+    _cut_short: list[FinishedRun] = field(default_factory=list)
+    """Runs that ended because the program does."""
     _stopping: bool = False
     _delivery: CommandDelivery | None = None
 
@@ -105,7 +107,14 @@ class HeadEnd:
 
     async def put(self, finished: FinishedRun) -> None:
         """Take a finished run (called by the buses); waits when too many are not stored."""
-        await self._finished.put(finished)
+        try:
+            if self._stopping:
+                self._cut_short.append(finished)
+            else:
+                await self._finished.put(finished)
+        except asyncio.CancelledError:
+            self._cut_short.append(finished)
+            raise
 
     async def health(self) -> Health:
         """Return the state now; asks the database for nothing but an answer."""
@@ -288,10 +297,17 @@ class HeadEnd:
         await asyncio.gather(*tasks, return_exceptions=True)
         for bus in self.buses.values():
             bus.line.close()
-        while self._in_hand is not None or not self._finished.empty():
-            self._in_hand = self._in_hand or self._finished.get_nowait()
+        await self._store_rest()
+
+    async def _store_rest(self) -> None:
+        left = [] if self._in_hand is None else [self._in_hand]
+        while not self._finished.empty():
+            left.append(self._finished.get_nowait())
+        left += self._cut_short
+        for stored, self._in_hand in enumerate(left):
             try:
                 await self._store_in_hand()
             except DatabaseError as error:
-                log.warning("run not stored at the end", error=str(error))
-                self._in_hand = None
+                count = len(left) - stored
+                log.warning("runs not stored at the end", count=count, error=str(error))
+                return
