@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Cell(NamedTuple):
     price: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Matrix:
     """The price tables of a tariff with their cells numbered.
 
@@ -37,6 +38,15 @@ class Matrix:
     cells: tuple[Cell, ...]
     numbers: tuple[tuple[tuple[int, ...], ...], ...]
     limits: tuple[tuple[Decimal | None, ...], ...]
+
+    @cached_property
+    def numbering(self) -> Indices:
+        """The numbers as an array, padded where a table has fewer blocks."""
+        shape = len(self.numbers), max(map(len, self.numbers)), len(self.numbers[0][0])
+        padded = np.zeros(shape, dtype=np.int64)
+        for table, numbers in enumerate(self.numbers):
+            padded[table, : len(numbers)] = numbers
+        return padded
 
     @property
     def decimals(self) -> int:
@@ -100,19 +110,39 @@ class Blocks:
     def chronological(self) -> dict[int, dict[int, Use]]:
         """Return the use by bill and cell, each unit in the block in force when it was used."""
         cells = len(self.matrix.cells)
-        keys: list[Indices] = []
-        taken: list[Integers] = []
-        indices: list[Indices] = []
-        for table, numbers in enumerate(self.matrix.numbers):
-            chosen = np.flatnonzero(self.segments.table[self.parts.segment] == table)
-            band = self.segments.band[self.parts.segment[chosen]]
-            for number, units in zip(numbers, self._shares(table, chosen), strict=True):
-                some = np.flatnonzero(units)
-                cell = np.array(number)[band[some]]
-                keys.append(self.bill[chosen[some]] * cells + cell)
-                taken.append(units[some])
-                indices.append(chosen[some])
-        return self._uses(np.concatenate(keys), np.concatenate(taken), np.concatenate(indices))
+        table = self.segments.table[self.parts.segment]
+        band = self.segments.band[self.parts.segment]
+        lowest, highest = self._reach(table)
+        used = self.parts.units > 0
+        inside = np.flatnonzero(used & (lowest == highest))
+        cell = self.matrix.numbering[table[inside], lowest[inside], band[inside]]
+        keys = [self.bill[inside] * cells + cell]
+        units = [self.parts.units[inside]]
+        parts = [inside]
+        across = np.flatnonzero(used & (lowest < highest))
+        for index, numbers in enumerate(self.matrix.numbers if len(across) else ()):
+            chosen = across[table[across] == index]
+            for number, share in zip(numbers, self._shares(index, chosen), strict=True):
+                some = np.flatnonzero(share)
+                sharing = chosen[some]
+                keys.append(self.bill[sharing] * cells + np.array(number)[band[sharing]])
+                units.append(share[some])
+                parts.append(sharing)
+        return self._uses(np.concatenate(keys), np.concatenate(units), np.concatenate(parts))
+
+    def _reach(self, table: Indices) -> tuple[Indices, Indices]:
+        """Return the first and the last block that each part has units in."""
+        before, scale = self.parts.counter, self.parts.scale
+        after = before + self.parts.units
+        lowest, highest = np.zeros_like(table), np.zeros_like(table)
+        for index, limits in enumerate(self.matrix.limits):
+            here = table == index
+            for limit in limits:
+                if limit is not None:
+                    reached = _steps(limit, self.decimals) * scale
+                    lowest += here & (before >= reached)
+                    highest += here & (after > reached)
+        return lowest, highest
 
     def _shares(self, table: int, chosen: Indices) -> Iterator[Integers]:
         """Yield for each block of a table the units of the chosen parts that fall into it."""
@@ -121,26 +151,30 @@ class Blocks:
         after = before + self.parts.units[chosen]
         reached = before
         for limit in self.matrix.limits[table]:
-            until = (
-                after if limit is None else np.minimum(after, _steps(limit, self.decimals) * scale)
-            )
+            until = after
+            if limit is not None:
+                until = np.minimum(after, _steps(limit, self.decimals) * scale)
             until = np.maximum(until, reached)
             yield until - reached
             reached = until
 
-    def _uses(self, keys: Indices, units: Integers, indices: Indices) -> dict[int, dict[int, Use]]:
+    def _uses(self, keys: Indices, units: Integers, parts: Indices) -> dict[int, dict[int, Use]]:
         cells = len(self.matrix.cells)
-        size = self.bills * cells
-        sums = sum_exactly(keys, units, self.parts.scale[indices], size)
-        first = np.full(size, np.iinfo(np.int64).max)
-        last = np.zeros(size, dtype=np.int64)
-        np.minimum.at(first, keys, self.parts.starts[indices])
-        np.maximum.at(last, keys, self.parts.ends[indices])
+        sums = sum_exactly(keys, units, self.parts.scale[parts], self.bills * cells)
+        first, last = self._spans(keys, parts, self.bills * cells)
         uses: dict[int, dict[int, Use]] = {}
         for key, steps in sums.items():
             bill, cell = divmod(key, cells)
             uses.setdefault(bill, {})[cell] = Use(steps, int(first[key]), int(last[key]))
         return uses
+
+    def _spans(self, keys: Indices, parts: Indices, size: int) -> tuple[Indices, Indices]:
+        """Return by key when the first part begins and the last one ends."""
+        first = np.full(size, np.iinfo(np.int64).max)
+        last = np.zeros(size, dtype=np.int64)
+        np.minimum.at(first, keys, self.parts.starts[parts])
+        np.maximum.at(last, keys, self.parts.ends[parts])
+        return first, last
 
     def pro_rata(self) -> dict[int, dict[int, Use]]:
         """Return the use by bill and cell, the blocks shared over the bands in proportion.
@@ -148,17 +182,14 @@ class Blocks:
         A bill is cut where its block counter starts again or other blocks and prices begin; each
         piece is shared by itself.
         """
-        bands = max(len(row) for table in self.matrix.numbers for row in table)
+        bands = self.matrix.numbering.shape[2]
         runs = int(self.segments.run[-1]) + 1
         part_run = self.parts.meter * runs + self.segments.run[self.parts.segment]
         used, run = np.unique(part_run, return_inverse=True)
         keys = run * bands + self.segments.band[self.parts.segment]
         size = len(used) * bands
         sums = sum_exactly(keys, self.parts.units, self.parts.scale, size)
-        first = np.full(size, np.iinfo(np.int64).max)
-        last = np.zeros(size, dtype=np.int64)
-        np.minimum.at(first, keys, self.parts.starts)
-        np.maximum.at(last, keys, self.parts.ends)
+        first, last = self._spans(keys, np.arange(len(keys)), size)
         uses: dict[int, dict[int, Use]] = {}
         for index, at in enumerate(np.unique(run, return_index=True)[1].tolist()):
             by_band = {

@@ -146,6 +146,8 @@ def _overlaps(rows: Rows, segments: Segments) -> tuple[Indices, Indices]:
     first = np.searchsorted(segments.edges, rows.starts, side="right") - 1
     last = np.searchsorted(segments.edges, rows.ends, side="left")
     counts = last - first
+    if (counts == 1).all():
+        return np.arange(len(counts)), first
     row = np.repeat(np.arange(len(counts)), counts)
     step = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     return row, first[row] + step
@@ -201,9 +203,12 @@ def sum_exactly(
     keys: Indices, amounts: Integers, scale: Integers, keys_max: int
 ) -> dict[int, Fraction]:
     """Return the sum of ``amounts / scale`` by key; keys are below ``keys_max``."""
-    whole = scale == 1
+    whole = np.asarray(scale == 1)
     sums = np.zeros(keys_max, dtype=amounts.dtype)
-    np.add.at(sums, keys[whole], amounts[whole])
+    if whole.all():
+        np.add.at(sums, keys, amounts)
+    else:
+        np.add.at(sums, keys[whole], amounts[whole])
     totals = {int(key): Fraction(int(sums[key])) for key in np.flatnonzero(sums)}
     cuts = np.flatnonzero(~whole)
     if len(cuts):

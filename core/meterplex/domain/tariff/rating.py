@@ -24,7 +24,7 @@ from meterplex.domain.tariff.parts import Indices, Rows, cut, sum_exactly
 from meterplex.domain.tariff.usage import Usage, UsageError
 from meterplex.domain.tariff.version import BlockAllocation, TariffVersion
 
-ROWS_AT_ONCE: Final = 50_000
+ROWS_AT_ONCE: Final = 25_000
 """Intervals rated together: enough to be fast, few enough to stay in the caches."""
 
 METERS_AT_ONCE: Final = 2_000
