@@ -24,7 +24,7 @@ from meterplex.sdk.drivers import MeterDriver
 from meterplex.sdk.errors import DriverError, PluginError
 from meterplex.sdk.links import Link
 from meterplex.sdk.models import MeterModel
-from meterplex.sdk.settings import complete_settings
+from meterplex.sdk.settings import complete_settings, refuse_unknown
 from meterplex.sdk.twins import DeviceTwin
 
 ENTRY_POINT_GROUP: Final = "meterplex"
@@ -260,6 +260,9 @@ class PluginManager:
         owner, factory = self._owner(model_id), self._models[model_id].twin
         if factory is None:
             raise PluginError(f"plugin {owner.name!r}: model {model_id} has no twin")
+        model = self._models[model_id]
+        names = [setting.name for setting in (*model.settings, *model.twin_settings)]
+        refuse_unknown(names, settings, f"twin of {model_id}")
         where = f"plugin {owner.name!r}: twin factory of {model_id}"
         return _made(where, lambda: factory(address, settings, seed))
 

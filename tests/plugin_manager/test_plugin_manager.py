@@ -375,6 +375,8 @@ def test_factory_of_another_type_names_its_plugin() -> None:
 
 async def test_twin_answers_the_driver() -> None:
     plugins = load("reference")
+    with pytest.raises(SettingsError, match=r"twin of reference_meter: unknown setting 'lode_kw'"):
+        plugins.make_twin("reference_meter", "1", {"lode_kw": "3"}, seed=3)
     twin = plugins.make_twin("reference_meter", "1", {}, seed=3)
     driver = plugins.make_driver("reference_meter", TwinLink(twin), "1", {})
     assert (await driver.identify()).model == "reference_meter"

@@ -15,6 +15,7 @@ from meterplex.sdk import (
     MeterDriver,
     MeterModel,
     PluginError,
+    Setting,
     SettingsError,
 )
 from meterplex.simulator.estate import (
@@ -75,6 +76,7 @@ class Candles:
                 check_address=_check_address,
                 driver=_no_driver,
                 twin=twin,
+                twin_settings=(Setting("wick", "its length", "short"),),
             )
             for name, twin in (("candle", Candle), ("torch", None))
         )

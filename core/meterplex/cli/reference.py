@@ -72,6 +72,9 @@ def _models(plugins: PluginManager) -> Iterator[str]:
         yield f"- can: {capabilities}"
         yield f"- registers: {registers}\n"
         yield from _settings(model.settings)
+        if model.twin_settings:
+            yield "Its simulated device, with `meterplex simulate --set`:\n"
+            yield from _settings(model.twin_settings)
 
 
 def _settings(settings: Sequence[Setting]) -> Iterator[str]:

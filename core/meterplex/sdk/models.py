@@ -72,6 +72,8 @@ class MeterModel:
         driver: makes a driver for one device: link, normal address, settings.
         twin: makes a simulated device: address, settings, seed. None when there is none.
         settings: what may be set per meter.
+        twin_settings: what may be set on a twin besides; a twin is made with the names that were
+            given, and has defaults of its own for the others.
         registers_are_primary: the meter applies ct and pt itself, so that nobody else may.
     """
 
@@ -86,6 +88,7 @@ class MeterModel:
     twin: "Callable[[str, Mapping[str, str], int], DeviceTwin] | None" = None
     capabilities: frozenset[Capability] = frozenset()
     settings: tuple[Setting, ...] = field(default=())
+    twin_settings: tuple[Setting, ...] = field(default=())
     registers_are_primary: bool = False
 
     def __post_init__(self) -> None:

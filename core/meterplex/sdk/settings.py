@@ -1,6 +1,6 @@
 """Settings of meters and channels: what was given, completed by what the declaration says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
 from meterplex.sdk.errors import SettingsError
@@ -22,17 +22,26 @@ def complete_settings(
             missing.
     """
     by_name = {setting.name: setting for setting in declared}
-    for name in given:
-        if name not in by_name:
-            near = get_close_matches(name, by_name, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"known: {', '.join(by_name) or 'none'}"
-            )
-            raise SettingsError(f"{where}: unknown setting {name!r}; {hint}")
+    refuse_unknown(by_name, given, where)
     return {
         name: _text(setting, given.get(name, setting.default), where)
         for name, setting in by_name.items()
     }
+
+
+def refuse_unknown(declared: Collection[str], given: Iterable[str], where: str) -> None:
+    """Refuse a name that is not declared.
+
+    Raises:
+        SettingsError: names the first one, and the nearest that is.
+    """
+    for name in given:
+        if name not in declared:
+            near = get_close_matches(name, declared, n=1)
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"known: {', '.join(declared) or 'none'}"
+            )
+            raise SettingsError(f"{where}: unknown setting {name!r}; {hint}")
 
 
 def _text(setting: Setting, text: str | None, where: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from meterplex.sdk import DeviceTwin, ExchangeSize, MeterModel
 from meterplex.sdk.profiles import RegisterProfile, model_from_profile
+from meterplex_acrel_dtsy import twin_settings
 from meterplex_acrel_dtsy.driver import CAPABILITIES, AcrelDriver, AcrelVariant
 from meterplex_acrel_dtsy.settings import SETTINGS
 from meterplex_acrel_dtsy.twin import make_ddsy_twin, make_dtsy_twin
@@ -47,6 +48,7 @@ def _prepaid(variant: AcrelVariant, twin: TwinFactory) -> MeterModel:
         poll=(_SNAPSHOT_SIZE,),
         capabilities=CAPABILITIES,
         settings=SETTINGS,
+        twin_settings=twin_settings.SETTINGS,
     )
 
 

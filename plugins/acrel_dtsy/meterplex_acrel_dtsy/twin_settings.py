@@ -1,6 +1,6 @@
 """What a twin may be told at birth, as text, and its defaults.
 
-Names that a twin does not know are left alone: the same mapping also configures the driver.
+Other names are left alone: the same mapping also configures the driver.
 """
 
 from collections.abc import Mapping
@@ -9,41 +9,57 @@ from decimal import Decimal, InvalidOperation
 from typing import Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from meterplex.sdk import SettingsError
+from meterplex.sdk import Setting, SettingsError
 
 UNITS_PER_CURRENCY: Final = 10_000
 """Money inside a twin is counted in 1/10000 of the currency unit."""
 
-_DEFAULTS: Final = {
-    "serial": "",
-    "start_energy_kwh": "1000.00",
-    "load_kw": "1.2",
-    "fee_control": "true",
-    "remaining": "100.00",
-    "purchase_count": "1",
-    "total_purchased": "",
-    "price": "",
-    "price_sharp": "1.2000",
-    "price_peak": "0.9500",
-    "price_flat": "0.6500",
-    "price_valley": "0.3500",
-    "alarm_1": "20.00",
-    "alarm_2": "5.00",
-    "overdraft": "0.00",
-    "count_checked": "true",
-    "overload_w": "0",
-    "trips_allowed": "3",
-    "recover_min": "5",
-    "ct": "1",
-    "pt": "1",
-    "time_zone": "Asia/Shanghai",
-    "clock_offset_s": "0",
-    "clock_drift_ppm": "0",
-    "date_plan_order": "table_day_month",
-    "cipher": "none",
-    "cipher_key": "",
-    "turn_round_ms": "20",
-}
+SETTINGS: Final = (
+    Setting("serial", "meter number, at most 12 digits; made from the seed when empty", ""),
+    Setting("start_energy_kwh", "energy register at its birth, kWh", "1000.00"),
+    Setting("load_kw", "mean load, kW", "1.2"),
+    Setting(
+        "fee_control",
+        "whether it charges its wallet and trips by itself",
+        "true",
+        ("true", "false"),
+    ),
+    Setting("remaining", "money in its wallet", "100.00"),
+    Setting("purchase_count", "purchases taken so far", "1"),
+    Setting("total_purchased", "money ever bought; what remains when empty", ""),
+    Setting("price", "one price for all rates, per kWh", ""),
+    Setting("price_sharp", "price per kWh", "1.2000"),
+    Setting("price_peak", "price per kWh", "0.9500"),
+    Setting("price_flat", "price per kWh", "0.6500"),
+    Setting("price_valley", "price per kWh", "0.3500"),
+    Setting("alarm_1", "first warning, money left", "20.00"),
+    Setting("alarm_2", "second warning, money left", "5.00"),
+    Setting("overdraft", "how far below zero it goes on", "0.00"),
+    Setting(
+        "count_checked",
+        "whether it compares purchase counts; false is the blind variant",
+        "true",
+        ("true", "false"),
+    ),
+    Setting("overload_w", "trips above so many watts a phase; 0 never", "0"),
+    Setting("trips_allowed", "overload trips before it stays open", "3"),
+    Setting("recover_min", "minutes before it closes again after an overload", "5"),
+    Setting("ct", "ratio of its current transformers", "1"),
+    Setting("pt", "ratio of its voltage transformers", "1"),
+    Setting("time_zone", "of its clock", "Asia/Shanghai"),
+    Setting("clock_offset_s", "how far its clock is off at birth, s", "0"),
+    Setting("clock_drift_ppm", "how fast its clock drifts", "0"),
+    Setting(
+        "date_plan_order",
+        "byte order of its date plan",
+        "table_day_month",
+        ("table_day_month", "month_day_table"),
+    ),
+    Setting("cipher", "cipher of privileged commands", "none", ("none", "tea16")),
+    Setting("cipher_key", "16 hexadecimal digits, with cipher=tea16", ""),
+    Setting("turn_round_ms", "silence before its replies, ms", "20"),
+)
+"""What a twin may be told."""
 
 
 def _refuse(name: str, text: str, expected: str) -> SettingsError:
@@ -159,7 +175,7 @@ class TwinSettings:
             SettingsError: a value is not usable.
         """
         texts = _Texts(
-            {name: given.get(name, "") or default for name, default in _DEFAULTS.items()}
+            {each.name: given.get(each.name, "") or each.default or "" for each in SETTINGS}
         )
         serial = texts.texts["serial"]
         if serial and not (serial.isascii() and serial.isdigit() and len(serial) <= 12):
