@@ -59,6 +59,9 @@ class UnitOfWork:
         """
         try:
             await self._connection.start()
+        except (exc.SQLAlchemyError, OSError) as error:
+            raise translate(error) from error
+        try:
             await self._connection.begin()
         except (exc.SQLAlchemyError, OSError) as error:
             await self._connection.close()
