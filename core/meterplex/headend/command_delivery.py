@@ -79,13 +79,20 @@ class CommandDelivery:
 
     async def run(self) -> None:
         """Deliver for ever. Being cancelled leaves every command as its row says."""
+        blind = False
         try:
             while True:
                 self._wake.clear()
                 try:
                     self._start(await self.rows.unsettled())
                 except DatabaseError as error:
-                    log.warning("commands not looked up", error=str(error))
+                    if not blind:
+                        log.warning("commands not looked up", error=str(error))
+                    blind = True
+                else:
+                    if blind:
+                        log.info("commands are looked up again")
+                    blind = False
                 try:
                     async with asyncio.timeout(self.poll_s):
                         await self._wake.wait()
