@@ -30,16 +30,16 @@ from meterplex.sdk.modbus import ModbusMaster
 
 COUNT = 20
 TIMEOUT_S = 1.0
-WARM_UP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is polled: ``count`` registers of each of ``meters`` on each bus, for ``seconds``."""
+    """What is polled: ``count`` registers of each of ``meters`` on each bus, and for how long."""
 
     meters: int
     count: int
     seconds: float
+    warm_up_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def use_of(client: Client, buses: PacedBuses, load: Load) -> Use:
     uses: list[Use] = []
 
     def measure() -> None:
-        time.sleep(WARM_UP_S)
+        time.sleep(load.warm_up_s)
         before = buses.look()
         time.sleep(load.seconds)
         after = buses.look()
@@ -185,8 +185,14 @@ CLIENTS: dict[str, Client] = {
 }
 
 
-def run(buses: int = 12, meters: int = 27, seconds: float = 10.0, trials: int = 3) -> list[Figure]:
-    load = Load(meters, COUNT, seconds)
+def run(
+    buses: int = 12,
+    meters: int = 27,
+    seconds: float = 10.0,
+    warm_up_s: float = 1.0,
+    trials: int = 3,
+) -> list[Figure]:
+    load = Load(meters, COUNT, seconds, warm_up_s)
     figures = []
     with PacedBuses(buses, meters) as paced:
         uses: dict[str, list[Use]] = {name: [] for name in CLIENTS}
@@ -194,7 +200,7 @@ def run(buses: int = 12, meters: int = 27, seconds: float = 10.0, trials: int = 
         for _ in range(trials):
             for name, client in CLIENTS.items():
                 uses[name].append(use_of(client, paced, load))
-            snapshot.append(use_of(ours, paced, Load(meters, SNAPSHOT_COUNT, seconds)))
+            snapshot.append(use_of(ours, paced, Load(meters, SNAPSHOT_COUNT, seconds, warm_up_s)))
         lateness_s = paced.look().lateness_s_max
     where = f"{buses} buses x {meters} meters at {BAUD}"
     for name, trial_uses in uses.items():

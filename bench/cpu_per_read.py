@@ -62,6 +62,8 @@ async def cpu_s_per_read(
     """Read all gateways at once for a while and return the CPU time of one read."""
     async with AsyncExitStack() as stack:
         readers = [await open_reader(stack, port) for _ in range(gateways)]
+        for reader in readers:
+            await reader()  # the other process may not be up yet
         reads = 0
 
         stopped = False

@@ -17,7 +17,6 @@ from bench.paced_head_end import PacedHeadEnd, now, working_head_end
 from meterplex.domain.estate import Meter, MeterId
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
 
-STORED_WITHIN_S = 5.0
 LOOK_S = 0.5
 
 ReadAt = Mapping[str, Sequence[datetime]]
@@ -66,7 +65,7 @@ async def revived_within_s(paced: PacedHeadEnd, dead: Sequence[Meter], since: da
 
 
 async def measure(
-    buses: PacedBuses, meters: int, dead: int, settle_s: float, seconds: float
+    buses: PacedBuses, meters: int, dead: int, settle_s: float, seconds: float, store_s: float
 ) -> tuple[float, float, float]:
     """Return the oldest age, the scan time and the time until revived meters were seen, in s."""
     async with working_head_end(buses.urls, meters, "1s") as paced:
@@ -76,7 +75,7 @@ async def measure(
         start = now()
         await asyncio.sleep(seconds)
         end = now()
-        await asyncio.sleep(STORED_WITHIN_S)
+        await asyncio.sleep(store_s)
         times = await read_times(paced, start, end)
         assert not any(times[meter.serial] for meter in gone)
         revived_at = now()
@@ -92,12 +91,13 @@ def run(
     dead: int = 3,
     settle_s: float = 45.0,
     seconds: float = 60.0,
+    store_s: float = 5.0,
     trials: int = 3,
 ) -> list[Figure]:
     measured, violations = [], 0
     for _ in range(trials):
         with PacedBuses(buses, meters, dead) as paced:
-            measured.append(asyncio.run(measure(paced, meters, dead, settle_s, seconds)))
+            measured.append(asyncio.run(measure(paced, meters, dead, settle_s, seconds, store_s)))
             violations += paced.look().gap_violations
     ages, scans, revivals = zip(*measured, strict=True)
     wire_s = (meters - dead) * exchange_s(SNAPSHOT_COUNT)

@@ -69,11 +69,14 @@ class PacedBuses:
 
     def __init__(self, buses: int, meters: int, dead: int = 0) -> None:
         context = multiprocessing.get_context("spawn")
-        self._near, far = context.Pipe()
-        self._process = context.Process(target=_run, args=(far, buses, meters, dead), daemon=True)
+        self._near, self._far = context.Pipe()
+        self._process = context.Process(
+            target=_run, args=(self._far, buses, meters, dead), daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._process.start()
+        self._far.close()  # else nobody would notice that the other process has died
         self.urls: list[str] = self._near.recv()
         return self
 
