@@ -1,13 +1,17 @@
 import json
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meterplex.domain.tariff import Holidays, Rater, TariffError, find_faults
 from meterplex.services import tariff_files
@@ -334,3 +338,47 @@ def test_document_tells_shares_and_spans(tmp_path: Path) -> None:
 )
 def test_units_show_at_least_the_decimals_given(units: str, decimals: int, text: str) -> None:
     assert format_units(Fraction(units), decimals) == text
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=True)
+    | st.text(max_size=5)
+    | st.sampled_from(["0", "1", "-1", "0.5", "00:00", "01-01", "day", "energy", "2026-07-01"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_document_is_a_tariff_or_refused(data: st.DataObject) -> None:
+    tariff: Any = document()
+    for _ in range(data.draw(st.integers(1, 3))):
+        place: Any = tariff
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = data.draw(st.sampled_from(keys))
+            if (
+                not isinstance(place[key], dict | list)
+                or not place[key]
+                or data.draw(st.booleans())
+            ):
+                break
+            place = place[key]
+        place[key] = data.draw(values)
+    with suppress(TariffError):
+        Rater(parse_tariff(tariff))
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_are_intervals_or_refused(raw: bytes, headed: bool) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "intervals.csv"
+        path.write_bytes(HEADER.encode() * headed + raw)
+        with suppress(TariffFileError, IntervalsError):
+            read_usage(path)
