@@ -176,8 +176,8 @@ async def test_replies_that_nobody_reads_are_lost() -> None:
     port = os.open(access.path, os.O_RDWR | os.O_NOCTTY)
     try:
         for _ in range(50):
-            os.write(port, b"\x01" * 1000)
-            await asyncio.sleep(0)
+            # In a thread: a terminal whose buffer is full blocks its writer.
+            await asyncio.to_thread(os.write, port, b"\x01" * 1000)
         async with asyncio.timeout(5):
             heard = await asyncio.to_thread(os.read, port, 4096)
         assert set(heard) == {1}
