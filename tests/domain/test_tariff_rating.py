@@ -487,6 +487,14 @@ def test_counts_beyond_64_bits_stay_exact() -> None:
     assert sum(bill.units for bill in bills) == sum(units)
 
 
+def test_limits_finer_than_64_bits_hold_stay_exact() -> None:
+    limit = "100.000000000000001"
+    tariff = replace(FLAT, blocks=blocks(limit), prices=decimals("1", "2"))
+    usage = Usage.of([month_of("20")], opening_units=Decimal(99_999))
+    assert [line.units for line in Rater(tariff).rate(usage).bills[0].lines] == [20]
+    assert only_bill(tariff, month_of("101")).lines[0].units == Fraction(limit)
+
+
 def test_huge_demand_stays_exact() -> None:
     tariff = replace(FLAT, demand=(Demand("demand", 15, Decimal(1)),))
     bill = only_bill(tariff, used("2026-07-01", "2026-07-01 00:15", "999999999.999999999"))

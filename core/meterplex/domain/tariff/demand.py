@@ -28,8 +28,8 @@ class Peak(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Demand:
-    """Finds peaks.
+class PeakSearch:
+    """Finds the peak of each bill.
 
     Attributes:
         rows: of the parts.

@@ -48,13 +48,14 @@ class Rows:
         reactive: list[Integers] = []
         for usage in usages:
             factor = 10 ** (decimals - usage.decimals)
-            steps = _scaled(usage.steps, factor)
+            opening = usage.opening_steps * factor
+            steps = _scaled(usage.steps, factor, opening)
             active.append(steps)
-            before.append(np.cumsum(steps) - steps + usage.opening_steps * factor)
+            before.append(np.cumsum(steps) - steps + opening)
             reactive.append(
                 np.zeros_like(steps)
                 if usage.reactive_steps is None
-                else _scaled(usage.reactive_steps, factor)
+                else _scaled(usage.reactive_steps, factor, 0)
             )
         return cls(
             meter=np.repeat(np.arange(len(usages)), [len(steps) for steps in active]),
@@ -66,9 +67,9 @@ class Rows:
         )
 
 
-def _scaled(steps: npt.NDArray[np.int64], factor: int) -> Integers:
-    """Return steps times a factor, as Python integers where their sum could pass 64 bits."""
-    largest = int(steps.max(initial=0)) * factor * (len(steps) + 1)
+def _scaled(steps: npt.NDArray[np.int64], factor: int, opening: int) -> Integers:
+    """Return steps times a factor, as Python integers where a count of them could pass 64 bits."""
+    largest = int(steps.max(initial=0)) * factor * (len(steps) + 1) + opening
     return steps * factor if largest < SAFE else steps.astype(object) * factor
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from meterplex.domain.tariff.blocks import Blocks, Matrix, Use
 from meterplex.domain.tariff.calendar import TariffCalendar
 from meterplex.domain.tariff.charges import Rating
-from meterplex.domain.tariff.demand import Demand, Peak
+from meterplex.domain.tariff.demand import Peak, PeakSearch
 from meterplex.domain.tariff.faults import TariffError, find_faults
 from meterplex.domain.tariff.lines import BillMaker, Measured, ServiceTime
 from meterplex.domain.tariff.parts import Indices, Rows, cut, sum_exactly
@@ -106,7 +106,7 @@ class Rater:
             periods=periods,
             uses=blocks.chronological() if chronological else blocks.pro_rata(),
             peaks={
-                window_s: Demand(rows, parts, bill, bills, window_s, offset_s).peaks()
+                window_s: PeakSearch(rows, parts, bill, bills, window_s, offset_s).peaks()
                 for window_s in {demand.window_min * 60 for demand in self.tariff.demand}
             },
             reactive=(
