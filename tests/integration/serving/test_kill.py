@@ -43,7 +43,7 @@ FRAME_OF = {
     CommandKind.RECONNECT: bytes((0, 0, 0, 0)),
 }
 """Force control after section 3 of the meter's sheet: on and open, or off."""
-ON_THE_WAY = timedelta(milliseconds=50)
+ON_THE_WAY = timedelta(milliseconds=200)
 """From the head-end's last look at the clock to the twin, on a busy machine."""
 
 
