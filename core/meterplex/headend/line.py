@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
-from meterplex.headend.silence import silences_of
+from meterplex.headend.silence import Silences, silences_of
 from meterplex.sdk import (
     ChannelSettings,
     ChannelType,
@@ -145,6 +145,7 @@ class Line:
     _delimiter: Delimiter | None = None
     _request: bytes = b""
     _gap_s: float = 0.0
+    _silences: Silences | None = None
     _timer: asyncio.TimerHandle | None = None
     _expires_at: float = 0.0
 
@@ -187,7 +188,10 @@ class Line:
         if before_send is not None and reservation is not None and self._is_next(key, reservation):
             preparation = await self._take_turn_prepared(reservation, before_send)
         else:
-            await self._take_turn(key, order, reservation)
+            if self._busy or self._queue or reservation is not None or self._resting_s(key) > 0:
+                await self._take_turn(key, order, reservation)
+            else:
+                self._busy = True
             if before_send is not None:
                 preparation = before_send()
         try:
@@ -220,7 +224,8 @@ class Line:
             + response_time_s
             + timing.latency_s
         )
-        self._stray(self._buffer)
+        if self._buffer:
+            self._stray(self._buffer)
         self._request, self._delimiter = request, delimiter
         self._reply = loop.create_future()
         self._expires_at = loop.time() + timeout_s
@@ -346,7 +351,9 @@ class Line:
         loop = asyncio.get_running_loop()
         left_s = self._quiet_at - loop.time()
         while left_s > CLOCK_GRAIN_S:
-            await silences_of(loop).until(self._quiet_at)
+            if self._silences is None:
+                self._silences = silences_of(loop)
+            await self._silences.until(self._quiet_at)
             left_s = self._quiet_at - loop.time()  # later than it was, when bytes came in
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:

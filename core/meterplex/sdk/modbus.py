@@ -132,7 +132,8 @@ class ModbusMaster:
             pdu = await self._exchange_tcp(read_request(function, start, count), False)
         else:
             frame, delimiter = rtu.read_exchange(self._unit, function, start, count)
-            pdu = await self._exchange_rtu(frame, delimiter, False)
+            reply = await self._link.exchange(frame, delimiter)
+            pdu = self._unwrap_rtu(reply, delimiter.request)
         if is_exception(pdu):
             raise self._refusal(pdu)
         return decode_read_reply(pdu)
@@ -149,7 +150,8 @@ class ModbusMaster:
             frame = rtu.encode_adu(self._unit, request.pdu)
             sent = frame if cipher is None else cipher(frame)
             delimiter = rtu.RtuDelimiter(self._unit, request, sent)
-            pdu = await self._exchange_rtu(sent, delimiter, True)
+            reply = await self._link.exchange(sent, delimiter, control=True)
+            pdu = self._unwrap_rtu(reply, request)
         if is_exception(pdu):
             refusal = self._refusal(pdu)
             if decode_exception(pdu)[1] == ExceptionCode.ACKNOWLEDGE:
@@ -157,14 +159,13 @@ class ModbusMaster:
             raise refusal
         return pdu
 
-    async def _exchange_rtu(self, sent: bytes, delimiter: rtu.RtuDelimiter, control: bool) -> bytes:
+    def _unwrap_rtu(self, reply: bytes, request: Request) -> bytes:
         """Return the reply's PDU: a normal one that fits, or an exception."""
-        reply = await self._link.exchange(sent, delimiter, control=control)
         try:
             unit, pdu = rtu.decode_adu(reply)
         except FrameError as error:
             raise DamagedReplyError(f"address {self._unit}: {error}") from error
-        return self._fitting(delimiter.request, unit, pdu)
+        return self._fitting(request, unit, pdu)
 
     async def _exchange_tcp(self, request: Request, control: bool) -> bytes:
         transaction = next(self._transactions) & 0xFFFF
