@@ -101,13 +101,21 @@ def test_values_of_prices_and_limits_go_into_the_row(
     rates = ("--sharp", "1.2", "--peak", "1.0", "--flat", "0.7", "--valley", "0.4")
     assert cli("command", "prices", "m1", *rates).exit_code == 0
     assert cli("command", "limits", "m1", "--alarm-1", "50", "--overload-kw", "8").exit_code == 0
+    days = ("--season", "01-01=0", "--season", "07-01=1")
+    tables = ("--table", "00:00=valley,06:00=peak", "--table", "00:00=flat")
+    assert cli("command", "calendar", "m1", *days, *tables).exit_code == 0
 
     async def look() -> tuple[Command, ...]:
         url = f"sqlite:///{database_file}"
         async with await Database.open(url) as database, database.unit_of_work() as uow:
             return await uow.commands.in_states([CommandState.QUEUED])
 
-    prices, limits = asyncio.run(look())
+    prices, limits, calendar = asyncio.run(look())
+    assert calendar.arguments == {
+        "seasons": "01-01=0,07-01=1",
+        "table_0": "00:00=valley,06:00=peak",
+        "table_1": "00:00=flat",
+    }
     assert prices.arguments == {"sharp": "1.2", "peak": "1.0", "flat": "0.7", "valley": "0.4"}
     assert limits.arguments == {"alarm_1": "50", "overload_kw": "8"}
 

@@ -194,6 +194,33 @@ def limits(program: Program, targets: Targets, **given: str | None) -> None:
 
 
 @command.command
+@click.option(
+    "--season",
+    "seasons",
+    multiple=True,
+    required=True,
+    metavar="MM-DD=TABLE",
+    help="From this day of each year on, this day table; the first table is 0.",
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    required=True,
+    metavar="HH:MM=RATE,...",
+    help="Rates of a day: sharp, peak, flat, valley, deep_valley; from 00:00 on.",
+)
+@_target_options
+def calendar(
+    program: Program, targets: Targets, seasons: tuple[str, ...], tables: tuple[str, ...]
+) -> None:
+    """Write the time-of-use calendar."""
+    arguments = {"seasons": ",".join(seasons)}
+    arguments |= {f"table_{number}": table for number, table in enumerate(tables)}
+    _ask(program, targets, CommandKind.WRITE_CALENDAR, arguments)
+
+
+@command.command
 @_target_options
 def clock(program: Program, targets: Targets) -> None:
     """Set the meter's clock to the local time of its site."""

@@ -25,12 +25,20 @@ from meterplex.sdk import (
     DeviceRefusedError,
     DriverError,
     ExpiredError,
+    Limits,
     MeterDriver,
     PluginError,
+    Prices,
     SettingsError,
+    TouCalendar,
     UnsupportedError,
 )
-from meterplex.services.command_arguments import parse_calendar, parse_limits, parse_prices
+from meterplex.services.command_arguments import (
+    in_words,
+    parse_calendar,
+    parse_limits,
+    parse_prices,
+)
 from meterplex.services.deliver_commands import OpenCommand
 
 log = structlog.get_logger(__name__)
@@ -258,12 +266,12 @@ def order_of(kind: CommandKind, created_at: datetime) -> Order:
     return Order(work_class, takes_supply, created_at.timestamp())
 
 
-def _same(wanted: object, seen: object) -> Proof:
-    return Proof(wanted == seen, f"read back {seen}")
+def _same(wanted: Prices | TouCalendar, seen: Prices | TouCalendar) -> Proof:
+    return Proof(wanted == seen, f"read back {in_words(seen)}")
 
 
-def _given(wanted: object, seen: object) -> Proof:
-    """Compare only the fields that are wanted at all."""
-    names = [field.name for field in fields(wanted)]  # type: ignore[arg-type]  # two dataclasses
+def _given(wanted: Limits, seen: Limits) -> Proof:
+    """Compare only the limits that are wanted at all."""
+    names = [field.name for field in fields(Limits)]
     proven = all(getattr(wanted, name) in (None, getattr(seen, name)) for name in names)
-    return Proof(proven, f"read back {seen}")
+    return Proof(proven, f"read back {in_words(seen)}")

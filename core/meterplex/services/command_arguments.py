@@ -90,6 +90,15 @@ def calendar_arguments(calendar: TouCalendar) -> dict[str, str]:
     return {"seasons": seasons, **tables}
 
 
+def in_words(value: Prices | Limits | TouCalendar) -> str:
+    """Return what was read back, for people: names and values of what there is."""
+    if isinstance(value, TouCalendar):
+        pairs: Mapping[str, object] = calendar_arguments(value)
+    else:
+        pairs = {field.name: getattr(value, field.name) for field in fields(value)}
+    return ", ".join(f"{name} {text}" for name, text in pairs.items() if text is not None)
+
+
 def _expect_keys(arguments: Mapping[str, str], names: list[str]) -> None:
     if unknown := [name for name in arguments if name not in names]:
         raise SettingsError(f"unknown {', '.join(unknown)}; expected {', '.join(names)}")

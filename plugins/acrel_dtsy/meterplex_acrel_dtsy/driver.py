@@ -197,7 +197,7 @@ class AcrelDriver(MeterDriver):
         order = tou.date_plan_order(present, self._settings.date_plan_order)
         plan = tou.encode_date_plan(calendar, order)
         writes = [
-            *zip(self._variant.day_tables, day_tables, strict=True),
+            *zip(self._variant.day_tables, day_tables, strict=False),
             (self._variant.date_plan, plan),
         ]
         return await prove(

@@ -55,6 +55,8 @@ def decode_calendar(
 ) -> TouCalendar:
     """Read a calendar from the bytes of its date plan and day tables.
 
+    Day tables behind the last one that a season names are not part of it, whatever they hold.
+
     Raises:
         ProtocolError: a date, table, rate or time that does not exist, or a season of a table
             without changes.
@@ -62,15 +64,14 @@ def decode_calendar(
     if not _fits(plan, order):
         raise ProtocolError(f"date plan {plan.hex(' ').upper()}: no dates and tables as {order}")
     seasons = sorted(_seasons(plan, order), key=lambda season: (season.month, season.day))
-    tables = [_decode_day_table(table) for table in day_tables]
+    used = max((season.table + 1 for season in seasons), default=0)
+    tables = tuple(_decode_day_table(table) for table in day_tables[:used])
     for season in seasons:
         if not tables[season.table]:
             raise ProtocolError(
                 f"date plan {plan.hex(' ').upper()}: day table {season.table + 1} is empty"
             )
-    while tables and not tables[-1]:
-        tables.pop()
-    return TouCalendar(tuple(seasons), tuple(tables))
+    return TouCalendar(tuple(seasons), tables)
 
 
 def encode_date_plan(calendar: TouCalendar, order: DatePlanOrder) -> bytes:
@@ -98,17 +99,19 @@ def encode_date_plan(calendar: TouCalendar, order: DatePlanOrder) -> bytes:
 
 
 def encode_day_tables(calendar: TouCalendar) -> tuple[bytes, ...]:
-    """Return the 42 bytes of each day table; one that is not given is written as unused.
+    """Return the 42 bytes of each day table given; the meter's others are left as they are.
 
     Raises:
-        EncodeError: no table or more than 2, no change or more than 14 in one, changes that do not
-            start at 00:00 or do not rise, or a time with seconds.
+        EncodeError: no table or more than 2, a last one that no season names, no change or more
+            than 14 in one, changes that do not start at 00:00 or do not rise, or a time with
+            seconds.
     """
     tables = calendar.day_tables
     if not 1 <= len(tables) <= DAY_TABLES:
         raise EncodeError(f"calendar: {len(tables)} day tables, the meter holds 1 to {DAY_TABLES}")
-    encoded = [_encode_day_table(table) for table in tables]
-    return (*encoded, *[bytes(DAY_TABLE_REGISTERS * 2)] * (DAY_TABLES - len(encoded)))
+    if max((season.table + 1 for season in calendar.seasons), default=0) < len(tables):
+        raise EncodeError(f"calendar: day table {len(tables)} is named by no season")
+    return tuple(_encode_day_table(table) for table in tables)
 
 
 def _fits(plan: bytes, order: DatePlanOrder) -> bool:

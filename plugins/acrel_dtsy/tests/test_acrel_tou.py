@@ -52,11 +52,12 @@ def test_calendar_is_read(order: DatePlanOrder) -> None:
     assert decode_calendar(PLAN[order], TABLES, order) == CALENDAR
 
 
-def test_single_day_table_leaves_the_other_unused() -> None:
+@pytest.mark.parametrize("other", [UNUSED, TABLES[1], b"\xff" * 42], ids=["empty", "old", "wild"])
+def test_a_day_table_that_no_season_names_is_left_as_it_is(other: bytes) -> None:
     calendar = TouCalendar((SeasonStart(1, 1, 0),), CALENDAR.day_tables[:1])
-    assert encode_day_tables(calendar) == (TABLES[0], UNUSED)
+    assert encode_day_tables(calendar) == TABLES[:1]
     plan = encode_date_plan(calendar, MDT)
-    assert decode_calendar(plan, (TABLES[0], UNUSED), MDT) == calendar
+    assert decode_calendar(plan, (TABLES[0], other), MDT) == calendar
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,7 @@ def test_seasons_that_the_meter_cannot_hold_are_refused(seasons: tuple[SeasonSta
         pytest.param((), id="none"),
         pytest.param(((MIDNIGHT,),) * 3, id="three"),
         pytest.param(((),), id="empty"),
+        pytest.param(((MIDNIGHT,), (MIDNIGHT,)), id="named-by-no-season"),
         pytest.param(
             (tuple(RateChange(time(hour), Rate.FLAT) for hour in range(15)),), id="15-changes"
         ),
@@ -189,7 +191,8 @@ def calendars(draw: st.DrawFn) -> TouCalendar:
     tables = tuple(draw(st.lists(day_tables(), min_size=1, max_size=2)))
     dates = draw(st.sets(st.tuples(st.integers(1, 12), st.integers(1, 28)), min_size=1, max_size=4))
     table = st.integers(0, len(tables) - 1)
-    return TouCalendar(tuple(SeasonStart(*date, draw(table)) for date in sorted(dates)), tables)
+    seasons = tuple(SeasonStart(*date, draw(table)) for date in sorted(dates))
+    return TouCalendar(seasons, tables[: max(season.table for season in seasons) + 1])
 
 
 @given(calendars(), st.sampled_from(DatePlanOrder))
