@@ -31,8 +31,8 @@ from meterplex.domain.estate import (
     Site,
     SiteId,
 )
-from meterplex.domain.identifiers import IdentifierSource
 from meterplex.domain.registers import ELECTRICITY, WATER
+from meterplex.simulator.identifiers import IdentifierSource
 
 
 def refuse_or_skip(reason: str) -> None:

@@ -11,7 +11,7 @@ from meterplex.db import Database
 from meterplex.db.errors import IllegalMoveError, MissingReferenceError, NotFoundError
 from meterplex.domain.commands import MOVES, Command, CommandId, CommandKind, CommandState
 from meterplex.domain.estate import OrganisationId
-from meterplex.domain.identifiers import IdentifierSource
+from meterplex.simulator.identifiers import IdentifierSource
 
 if TYPE_CHECKING:
     from tests.conftest import Estate

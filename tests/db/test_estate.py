@@ -36,8 +36,8 @@ from meterplex.domain.estate import (
     UsagePoint,
     UsagePointId,
 )
-from meterplex.domain.identifiers import IdentifierSource
 from meterplex.domain.registers import ELECTRICITY
+from meterplex.simulator.identifiers import IdentifierSource
 
 if TYPE_CHECKING:
     from tests.conftest import Estate

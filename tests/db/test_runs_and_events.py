@@ -8,7 +8,6 @@ import pytest
 from meterplex.db import Database
 from meterplex.db.errors import ConflictError, MissingReferenceError, NotFoundError
 from meterplex.domain.estate import ChannelId
-from meterplex.domain.identifiers import IdentifierSource
 from meterplex.domain.readings import (
     DeviceEventRecord,
     EventKind,
@@ -17,6 +16,7 @@ from meterplex.domain.readings import (
     ReadingSource,
     RunId,
 )
+from meterplex.simulator.identifiers import IdentifierSource
 
 if TYPE_CHECKING:
     from tests.conftest import Estate

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from meterplex.db import Database, migrations
 from meterplex.db.errors import MissingReferenceError
 from meterplex.domain.estate import LinkState, LostReason, MeterId
-from meterplex.domain.identifiers import IdentifierSource
 from meterplex.domain.readings import (
     DeviceEventRecord,
     EventKind,
@@ -34,6 +33,7 @@ from meterplex.services.take_readings import (
     TakenSnapshot,
     store_run,
 )
+from meterplex.simulator.identifiers import IdentifierSource
 
 if TYPE_CHECKING:
     from tests.conftest import Estate

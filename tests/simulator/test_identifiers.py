@@ -4,7 +4,7 @@ from uuid import RFC_4122
 
 import pytest
 
-from meterplex.domain.identifiers import IdentifierSource
+from meterplex.simulator.identifiers import IdentifierSource
 
 # RFC 9562 appendix A.6: 017F22E2-79B0-7CC3-98C4-DC0C0C07398F was made at this time.
 RFC_EXAMPLE_AT = datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC)
