@@ -25,6 +25,7 @@ SETTINGS: Final = (
     Setting("late", "how long after a time-out a reply may still come, s", "2"),
     Setting("response", "longest silence of a device; overrides the model's, s", ""),
 )
+READ_MAX: Final = 4096
 
 
 def configure(url: ChannelUrl) -> ChannelSettings:
@@ -42,18 +43,27 @@ def configure(url: ChannelUrl) -> ChannelSettings:
     return ChannelSettings(url, framing, timing, shared_bus=True, values=values)
 
 
-class _Stream(asyncio.Protocol):
-    """Hands what an asyncio connection brings to a receiver."""
+class _Stream(asyncio.BufferedProtocol):
+    """Hands what an asyncio connection brings to a receiver.
+
+    Reads into a buffer of its own: asyncio makes 256 KiB anew for each burst of a plain protocol.
+    """
 
     def __init__(self, receiver: Receiver) -> None:
         self._transport: asyncio.Transport | None = None
         self._closed = False
         self._receiver = receiver
-        self.data_received = receiver.bytes_received  # type: ignore[method-assign]  # saves a call
+        self._buffer = memoryview(bytearray(READ_MAX))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receiver.bytes_received(self._buffer[:nbytes].tobytes())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closed:
