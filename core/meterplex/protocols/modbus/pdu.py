@@ -17,6 +17,7 @@ from pymodbus.pdu.register_message import (
     ReadHoldingRegistersRequest,
     ReadHoldingRegistersResponse,
     ReadInputRegistersRequest,
+    ReadInputRegistersResponse,
     WriteMultipleRegistersRequest,
     WriteMultipleRegistersResponse,
     WriteSingleRegisterRequest,
@@ -203,10 +204,11 @@ def decode_read_reply(pdu: bytes) -> tuple[int, ...]:
     Raises:
         ProtocolError: it is no such reply, or not as long as its byte count says.
     """
-    kind = _kind(_READS, pdu)[1]
+    _kind(_READS, pdu)
     if len(pdu) < 2 or pdu[1] != len(pdu) - 2 or pdu[1] % 2 or pdu[1] == 0:
         raise ProtocolError(f"byte count does not fit the reply {_hex(pdu)}")
-    return tuple(_understand(kind(), pdu).registers)
+    # Not by pymodbus: on each read, and its loop takes five times as long.
+    return struct.unpack_from(f">{pdu[1] // 2}H", pdu, 2)
 
 
 def decode_write_register(pdu: bytes) -> tuple[int, int]:
@@ -295,20 +297,9 @@ def is_exception(pdu: bytes) -> bool:
 _Message = TypeVar("_Message", bound=ModbusPDU)
 
 
-class _ReadHoldingReply(ReadHoldingRegistersResponse):
-    """Unpacks all registers at once: a fifth of the time of the inherited loop, on each read."""
-
-    def decode(self, data: bytes) -> None:
-        self.registers = struct.unpack(f">{data[0] // 2}H", data[1:])
-
-
-class _ReadInputReply(_ReadHoldingReply):
-    function_code = Function.READ_INPUT
-
-
 _READS: Final[dict[int, tuple[type[ModbusPDU], type[ModbusPDU]]]] = {
-    Function.READ_HOLDING: (ReadHoldingRegistersRequest, _ReadHoldingReply),
-    Function.READ_INPUT: (ReadInputRegistersRequest, _ReadInputReply),
+    Function.READ_HOLDING: (ReadHoldingRegistersRequest, ReadHoldingRegistersResponse),
+    Function.READ_INPUT: (ReadInputRegistersRequest, ReadInputRegistersResponse),
 }
 _WRITE_REGISTER: Final[dict[int, tuple[type[ModbusPDU], type[ModbusPDU]]]] = {
     Function.WRITE_REGISTER: (WriteSingleRegisterRequest, WriteSingleRegisterResponse),
