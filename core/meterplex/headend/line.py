@@ -144,6 +144,7 @@ class Line:
     _reply: "asyncio.Future[bytes] | None" = None
     _delimiter: Delimiter | None = None
     _request: bytes = b""
+    _gap_characters: float = -1.0
     _gap_s: float = 0.0
     _silences: Silences | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -347,7 +348,9 @@ class Line:
         return left_s
 
     async def _silence(self, gap_characters: float) -> None:
-        self._gap_s = gap_s(gap_characters, self.settings.timing.character_s)
+        if gap_characters != self._gap_characters:
+            self._gap_characters = gap_characters
+            self._gap_s = gap_s(gap_characters, self.settings.timing.character_s)
         loop = asyncio.get_running_loop()
         left_s = self._quiet_at - loop.time()
         while left_s > CLOCK_GRAIN_S:
