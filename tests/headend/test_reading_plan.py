@@ -61,6 +61,15 @@ def test_a_meter_is_lost_after_misses_in_a_row_only() -> None:
     assert plan.is_lost
 
 
+def test_a_meter_whose_driver_misbehaves_is_lost_at_once_and_probed_rarely() -> None:
+    plan = MeterPlan(interval_s=10, due_at=0)
+    plan.fail(100)
+    assert plan.is_lost
+    assert plan.due_at == 100 + PROBE_S
+    plan.hit(200)
+    assert not plan.is_lost
+
+
 @pytest.mark.parametrize(
     ("window", "at", "inside"),
     [

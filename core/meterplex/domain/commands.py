@@ -5,7 +5,7 @@
     QUEUED -> SENT -> CONFIRMED   read back in the wanted state
        |        |---> REFUSED     the device said no, or keeps another state
        |        `---> UNKNOWN     sent, not proven: read before anything else
-       |-> EXPIRED                not_after passed before it was sent
+       |-> EXPIRED                not_after passed before it was sent, or sent again
        `-> FAILED                 never sent (wrong capability, bad values, overruled), or a read
                                   that got no answer
 

@@ -274,7 +274,11 @@ class Bus:
                 member.last_error = ""
         for meter_id in faults:
             if meter_id in self.members:
-                self.members[meter_id].plan.miss(now)
+                plan = self.members[meter_id].plan
+                if faults[meter_id] is LostReason.PLUGIN:
+                    plan.fail(now)
+                else:
+                    plan.miss(now)
         changes += self._note_channel(bool(faults), {*faults.values()}, at)
         silent = len(self.members) > 1 and all(
             member.plan.misses for member in self.members.values()

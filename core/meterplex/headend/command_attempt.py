@@ -118,7 +118,9 @@ class CommandAttempt:
             return
         if proof.proven:
             await self._settle(CommandState.CONFIRMED, proof.seen)
-        elif may_resend and self.wall() <= self.command.not_after:
+        elif not may_resend:
+            await self._settle(CommandState.REFUSED, f"overruled; now {proof.seen}")
+        elif self.wall() <= self.command.not_after:
             await self._settle(CommandState.QUEUED, f"not taken so far: {proof.seen}")
         else:
             await self._settle(CommandState.REFUSED, f"not taken: {proof.seen}")

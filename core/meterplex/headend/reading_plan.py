@@ -3,7 +3,7 @@
 A meter that answers is read once an interval. One that misses is tried again after
 :data:`RETRY_FIRST_S`, then after twice that, up to :data:`PROBE_S`: so a dead meter costs its bus
 one time-out in :data:`PROBE_S`, and a revived one is seen within that and one cycle. After
-:data:`LOST_AFTER` misses in a row it is lost.
+:data:`LOST_AFTER` misses in a row it is lost; at once, when its driver is to blame.
 """
 
 from dataclasses import dataclass
@@ -45,6 +45,11 @@ class MeterPlan:
         self.due_at = max(self.due_at + self.interval_s, now)
         if self.due_at > now + self.interval_s:
             self.due_at = now + self.interval_s
+
+    def fail(self, now: float) -> None:
+        """Note that the meter's driver misbehaved: that costs more than a time-out, so no retry."""
+        self.misses = max(self.misses + 1, LOST_AFTER)
+        self.due_at = now + PROBE_S
 
     def miss(self, now: float) -> None:
         """Note a failed read."""

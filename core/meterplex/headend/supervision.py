@@ -1,8 +1,8 @@
 """Runs a driver's work so that a driver which raises, hangs or will not stop costs only itself.
 
 A driver either computes, which takes no time to speak of, or waits for an exchange, which its
-line bounds. One that does neither for :data:`IDLE_MAX_S` hangs: it is cancelled, and if it swallows
-that, abandoned with its link revoked.
+line bounds. One that does neither for :data:`IDLE_MAX_S`, and still does not at a second look,
+hangs: it is cancelled, and if it swallows that, abandoned with its link revoked.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ from typing import Any, Final, Generic, TypeVar
 from meterplex.headend.line import LineLink
 from meterplex.sdk import DriverError, PluginError
 
-IDLE_MAX_S: Final = 1.0
+IDLE_MAX_S: Final = 0.5
+SECOND_LOOK_S: Final = 0.1
+"""A loop that was busy itself lets a driver look idle that had no chance to go on."""
 CANCEL_GRACE_S: Final = 0.25
 
 Result = TypeVar("Result")
@@ -70,6 +72,7 @@ class _Supervisor(Generic[Result]):
         self._deadline_at = self._loop.time() + deadline_s
         self._deadline_s = deadline_s
         self._hung = ""
+        self._suspected = False
         link.idle_since = self._loop.time()
         self.outcome: asyncio.Future[Result] = self._loop.create_future()
         self._task = self._loop.create_task(_contained(work))
@@ -100,13 +103,17 @@ class _Supervisor(Generic[Result]):
                     DriverHungError(f"{self._hung}, and would not be cancelled")
                 )
             return
-        if not link.exchanging and now - link.idle_since >= IDLE_MAX_S:
+        idle = not link.exchanging and now - link.idle_since >= IDLE_MAX_S
+        if idle and self._suspected:
             self._hung = f"the driver did nothing on its link for {IDLE_MAX_S:g} s"
         elif now >= self._deadline_at:
             self._hung = f"the driver was not done after {self._deadline_s:g} s"
+        self._suspected = idle
         if self._hung:
             self._task.cancel(self._hung)
             self._timer = self._loop.call_later(CANCEL_GRACE_S, self._check)
+        elif idle:
+            self._timer = self._loop.call_later(SECOND_LOOK_S, self._check)
         else:
             idle_s = 0.0 if link.exchanging else now - link.idle_since
             next_look_s = min(IDLE_MAX_S - idle_s, self._deadline_at - now)
