@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/mypy --explicit-package-bases tests plugins/*/tests migrations bench
 	$(BIN)/lint-imports
 	$(BIN)/deptry core
-	@for plugin in $(PLUGINS); do (cd $$plugin && $(CURDIR)/$(BIN)/deptry meterplex_*) || exit 1; done
+	@for plugin in $(PLUGINS); do (cd $$plugin && $(CURDIR)/$(BIN)/deptry . --extend-exclude tests) || exit 1; done
 
 check: lint test
 
