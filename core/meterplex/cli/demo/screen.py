@@ -1,4 +1,4 @@
-"""The live table of the demo: freshness per bus, last runs, and the story so far."""
+"""The live table of the demo: freshness per bus, last runs, last events, the story so far."""
 
 import asyncio
 import sys
@@ -15,6 +15,7 @@ from meterplex.headend.head_end import HeadEnd
 
 REFRESH_S = 0.5
 LINE_EVERY_S = 5.0
+EVENTS_SHOWN = 6
 
 
 async def show(head_end: HeadEnd, story: Story) -> None:
@@ -23,7 +24,8 @@ async def show(head_end: HeadEnd, story: Story) -> None:
         await _show_lines(head_end, story)
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:
-            live.update(Group(_buses(head_end), _steps(story)), refresh=True)
+            events = Text("\n".join(["", *await story.newest_events(EVENTS_SHOWN)]), style="dim")
+            live.update(Group(_buses(head_end), events, _steps(story)), refresh=True)
             await asyncio.sleep(REFRESH_S)
 
 

@@ -17,7 +17,7 @@ from meterplex.cli.demo.estate import (
 from meterplex.cli.program import now
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
-from meterplex.domain.estate import Meter, Organisation
+from meterplex.domain.estate import Meter, MeterId, Organisation
 from meterplex.domain.readings import DeviceEventRecord, EventKind
 from meterplex.headend.command_delivery import Announcement
 from meterplex.headend.head_end import HeadEnd
@@ -99,6 +99,22 @@ class Story:
         if buses and None not in ages and worst < FRESH_S:
             self._fresh.seen = f"the oldest reading was {worst:.1f} s old"
             self._fresh.after_s = asyncio.get_running_loop().time() - self._began
+
+    async def newest_events(self, limit: int) -> list[str]:
+        """Return the last things that happened to devices, newest first, a line each."""
+        async with self.database.unit_of_work(read_only=True) as uow:
+            organisation = (await uow.organisations.all())[0]
+            events = await uow.events.newest(organisation.id, limit=limit)
+            meters = await uow.meters.by_ids(
+                organisation.id, {MeterId(event.subject_id) for event in events}
+            )
+        lines = []
+        for event in events:
+            meter = meters.get(MeterId(event.subject_id))
+            name = event.subject if meter is None else f"meter {meter.serial}"
+            what = f"{event.kind.replace('_', ' ')} {event.code}".rstrip()
+            lines.append(f"{event.at.astimezone():%H:%M:%S} {name} {what} {event.detail}".rstrip())
+        return lines
 
     def lines(self) -> list[str]:
         """Return the story for people."""

@@ -1,0 +1,5 @@
+"""``python -m meterplex``."""
+
+from meterplex.cli import main
+
+main()
