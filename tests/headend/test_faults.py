@@ -24,8 +24,9 @@ from meterplex.domain.readings import RunId
 from meterplex.headend import builtin_channels
 from meterplex.headend.bus import Bus, FinishedRun, Member
 from meterplex.headend.direct import configure_channel
-from meterplex.headend.line import Line, Order, WorkClass
+from meterplex.headend.line import Line
 from meterplex.headend.reading_plan import MeterPlan
+from meterplex.headend.turns import Order, WorkClass
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import (
     ChannelSettings,

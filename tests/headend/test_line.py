@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from meterplex.headend.line import DRAIN_GAPS, Line, LineLink, Order, WorkClass, gap_s
+from meterplex.headend.line import DRAIN_GAPS, Line, gap_s
+from meterplex.headend.line_link import LineLink
+from meterplex.headend.turns import Order, WorkClass
 from meterplex.sdk import (
     ChannelSettings,
     ChannelType,

@@ -5,7 +5,8 @@ from typing import NoReturn
 
 import pytest
 
-from meterplex.headend.line import Line, LineLink, Order, WorkClass
+from meterplex.headend.line import Line
+from meterplex.headend.line_link import LineLink
 from meterplex.headend.supervision import (
     CANCEL_GRACE_S,
     IDLE_MAX_S,
@@ -15,6 +16,7 @@ from meterplex.headend.supervision import (
     supervise,
 )
 from meterplex.headend.tcp_channel import TCP
+from meterplex.headend.turns import Order, WorkClass
 from meterplex.sdk import ChannelUrl, DeviceRefusedError
 from meterplex.simulator.virtual_time import run_in_virtual_time
 

@@ -15,9 +15,11 @@ from zoneinfo import ZoneInfo
 from meterplex.domain.bus_status import BusStatus
 from meterplex.domain.estate import Channel, LinkState, LostReason, Meter, MeterId
 from meterplex.domain.readings import ReadFailure, ReadingRun, ReadingSource, RunId
-from meterplex.headend.line import Line, LineLink, Order, WorkClass
+from meterplex.headend.line import Line
+from meterplex.headend.line_link import LineLink
 from meterplex.headend.reading_plan import LOST_AFTER, MeterPlan, window_opens_in
 from meterplex.headend.supervision import supervise
+from meterplex.headend.turns import Order, WorkClass
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import (
     DriverError,

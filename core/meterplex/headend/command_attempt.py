@@ -17,8 +17,9 @@ from meterplex.db.errors import DatabaseError, DatabaseUnavailableError
 from meterplex.domain.commands import SUPPLY_ACTIONS, Command, CommandKind, CommandState
 from meterplex.domain.readings import ReadingSource
 from meterplex.headend.bus import Bus, Member
-from meterplex.headend.line import LineLink, Order, Reservation, WorkClass
+from meterplex.headend.line_link import LineLink
 from meterplex.headend.supervision import supervise
+from meterplex.headend.turns import Order, Reservation, WorkClass
 from meterplex.protocols.errors import EncodeError
 from meterplex.sdk import (
     DeviceMismatchError,

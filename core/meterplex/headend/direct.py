@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from meterplex.headend.line import Line, LineLink, Order, Trace, WorkClass
+from meterplex.headend.line import Line, Trace
+from meterplex.headend.line_link import LineLink
+from meterplex.headend.turns import Order, WorkClass
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import (
     BusTolerance,

@@ -3,10 +3,8 @@
 Everything that keeps replies apart lives here, because Modbus RTU replies do not name their
 request:
 
-- *Turn.* At most one exchange at a time. Whoever waits is served by :class:`Order`; a command
-  therefore starts after at most the exchange in flight, even in the middle of another driver's
-  series of exchanges. A :class:`Reservation` keeps the next turn for a command whose row is still
-  being fetched.
+- *Turn.* At most one exchange at a time (``turns``). A command therefore starts after at most the
+  exchange in flight, even in the middle of another driver's series of exchanges.
 - *Silence.* A request leaves only after the line was silent for the gap; bytes that come in while
   we wait start the silence anew.
 - *Drain.* After a time-out the line stays quiet for :data:`DRAIN_GAPS` gaps before anybody talks.
@@ -19,20 +17,18 @@ request:
 """
 
 import asyncio
-import heapq
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import IntEnum
 from typing import Final
 
 from meterplex.headend.silence import Silences, silences_of
+from meterplex.headend.turns import Order, Reservation, Turns, WorkClass
 from meterplex.sdk import (
     ChannelSettings,
     ChannelType,
     Delimiter,
     ExpiredError,
-    Framing,
     LinkTimeoutError,
     LinkUnavailableError,
     Transport,
@@ -49,30 +45,6 @@ BUFFER_MAX: Final = 4096
 """Bytes kept of a babbling line; the longest reply of any protocol here is far below."""
 
 
-class WorkClass(IntEnum):
-    """What goes first on a line."""
-
-    SUPPLY = 0
-    CREDIT = 1
-    ON_DEMAND = 2
-    SCHEDULED = 3
-    BACK_FILL = 4
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Order:
-    """Who talks next: by class, then giving supply before taking it, then the oldest promise.
-
-    Attributes:
-        takes_supply: True for a disconnect.
-        promise: when the work is due, in seconds of any one clock.
-    """
-
-    work_class: WorkClass
-    takes_supply: bool = False
-    promise: float = 0.0
-
-
 @dataclass(slots=True)
 class LineCounters:
     """What a line has seen since it was made; for metrics and benches."""
@@ -86,33 +58,6 @@ class LineCounters:
 
 Trace = Callable[[str, bytes], None]
 """Told each burst: ``"tx"`` or ``"rx"`` and the bytes."""
-
-
-_Turn = tuple[Order, int, "asyncio.Future[None]"]
-
-
-class Reservation:
-    """The next turn on a line, kept for work of an order. Give it back with :meth:`cancel`.
-
-    Attributes:
-        entry: its place in the queue of the line.
-    """
-
-    def __init__(self, line: "Line", entry: _Turn) -> None:
-        self.entry = entry
-        self._line = line
-        self._used = False
-
-    async def take(self) -> None:
-        """Wait until it is our turn; the caller then holds the line."""
-        self._used = True
-        await self._line.wait_turn(self.entry)
-
-    def cancel(self) -> None:
-        """Give the turn back if it was not taken."""
-        if not self._used:
-            self._used = True
-            self._line.drop_turn(self.entry)
 
 
 @dataclass(slots=True)
@@ -134,9 +79,7 @@ class Line:
     _transport: Transport | None = None
     _reopen_at: float = 0.0
     _reopen_s: float = REOPEN_FIRST_S
-    _busy: bool = False
-    _queue: list[_Turn] = field(default_factory=list)
-    _sequence: int = 0
+    _turns: Turns = field(default_factory=Turns)
     _buffer: bytearray = field(default_factory=bytearray)
     _quiet_at: float = 0.0
     _resting: dict[Hashable, float] = field(default_factory=dict)
@@ -186,13 +129,18 @@ class Line:
         """
         key = delimiter.key
         preparation: Awaitable[None] | None = None
-        if before_send is not None and reservation is not None and self._is_next(key, reservation):
+        if (
+            before_send is not None
+            and reservation is not None
+            and reservation.is_next
+            and self._resting_s(key) <= 0
+        ):
             preparation = await self._take_turn_prepared(reservation, before_send)
         else:
-            if self._busy or self._queue or reservation is not None or self._resting_s(key) > 0:
+            if self._turns.wanted or reservation is not None or self._resting_s(key) > 0:
                 await self._take_turn(key, order, reservation)
             else:
-                self._busy = True
+                self._turns.taken = True
             if before_send is not None:
                 preparation = before_send()
         try:
@@ -208,7 +156,7 @@ class Line:
                 on_send()
             return await self._converse(transport, request, delimiter, key, response_time_s)
         finally:
-            self._release()
+            self._turns.release()
 
     async def _converse(
         self,
@@ -259,6 +207,10 @@ class Line:
 
     # -- turns ---------------------------------------------------------------------------------
 
+    def reserve(self, order: Order) -> Reservation:
+        """Keep the next turn of an order; nothing of a lower order starts before it is used."""
+        return self._turns.reserve(order)
+
     async def _take_turn(
         self, key: Hashable, order: Order, reservation: Reservation | None
     ) -> None:
@@ -270,19 +222,15 @@ class Line:
         while True:
             if (left_s := self._resting_s(key)) > 0:
                 await asyncio.sleep(left_s)
-            elif self._busy or self._queue:
-                await self.wait_turn(self._enqueue(order))
+            elif self._turns.wanted:
+                await self._turns.wait(order)
                 # Whoever had the turn before us may have used the same key.
                 if self._resting_s(key) <= 0:
                     return
-                self._release()
+                self._turns.release()
             else:
-                self._busy = True
+                self._turns.taken = True
                 return
-
-    def _is_next(self, key: Hashable, reservation: Reservation) -> bool:
-        entry = reservation.entry
-        return (entry[2].done() or self._queue[0] is entry) and self._resting_s(key) <= 0
 
     async def _take_turn_prepared(
         self, reservation: Reservation, before_send: Callable[[], Awaitable[None]]
@@ -296,45 +244,6 @@ class Line:
             await asyncio.gather(preparation, return_exceptions=True)
             raise
         return preparation
-
-    def reserve(self, order: Order) -> Reservation:
-        """Keep the next turn of an order; nothing of a lower order starts before it is used."""
-        return Reservation(self, self._enqueue(order))
-
-    def _enqueue(self, order: Order) -> _Turn:
-        self._sequence += 1
-        entry = (order, self._sequence, asyncio.get_running_loop().create_future())
-        heapq.heappush(self._queue, entry)
-        self._grant()
-        return entry
-
-    def _grant(self) -> None:
-        while not self._busy and self._queue:
-            granted = heapq.heappop(self._queue)[2]
-            if not granted.cancelled():
-                self._busy = True
-                granted.set_result(None)
-
-    def _release(self) -> None:
-        self._busy = False
-        self._grant()
-
-    async def wait_turn(self, entry: _Turn) -> None:
-        """Wait until an entry of the queue has the turn."""
-        try:
-            await entry[2]
-        except asyncio.CancelledError:
-            self.drop_turn(entry)
-            raise
-
-    def drop_turn(self, entry: _Turn) -> None:
-        """Take an entry out of the queue, or give its turn back."""
-        granted = entry[2]
-        if granted.done() and not granted.cancelled():
-            self._release()
-        elif entry in self._queue:
-            self._queue.remove(entry)
-            heapq.heapify(self._queue)
 
     # -- silence -------------------------------------------------------------------------------
 
@@ -418,11 +327,11 @@ class Line:
         Raises:
             LinkUnavailableError: it cannot be opened; the message says why.
         """
-        await self.wait_turn(self._enqueue(Order(WorkClass.ON_DEMAND)))
+        await self._turns.wait(Order(WorkClass.ON_DEMAND))
         try:
             await self._open()
         finally:
-            self._release()
+            self._turns.release()
 
     def close(self) -> None:
         """Close the path for good; an exchange in flight ends as a time-out."""
@@ -475,63 +384,3 @@ def gap_s(characters: float, character_s: float) -> float:
     Serial Line V1.02, clause 2.5.1.1).
     """
     return max(characters * character_s, 0.00175)
-
-
-@dataclass(slots=True)
-class LineLink:
-    """A driver's view of a line: :class:`meterplex.sdk.Link` for one piece of work on one device.
-
-    Attributes:
-        not_after: control requests are not sent later than this.
-        before_control: awaited before the first control request leaves, with the turn held.
-        exchanging: True while the driver waits for an exchange; a driver that is neither done nor
-            exchanging for long hangs.
-        control_sent: True once bytes of a control request may have left.
-    """
-
-    line: Line
-    order: Order
-    response_time_s: float
-    gap_characters: float
-    not_after: datetime | None = None
-    before_control: Callable[[], Awaitable[None]] | None = None
-    reservation: Reservation | None = None
-    exchanging: bool = False
-    control_sent: bool = False
-    idle_since: float = 0.0
-    revoked: bool = False
-
-    @property
-    def framing(self) -> Framing:
-        """How requests on this line must be wrapped."""
-        return self.line.settings.framing
-
-    async def exchange(
-        self, request: bytes, delimiter: Delimiter, *, control: bool = False
-    ) -> bytes:
-        """See :meth:`meterplex.sdk.Link.exchange`."""
-        if self.revoked:
-            raise LinkUnavailableError("this work was given up; its link is closed")
-        reservation, self.reservation = self.reservation, None
-        before_send = None
-        if control:
-            before_send, self.before_control = self.before_control, None
-        self.exchanging = True
-        try:
-            return await self.line.exchange(
-                request,
-                delimiter,
-                self.order,
-                response_time_s=self.response_time_s,
-                gap_characters=self.gap_characters,
-                not_after=self.not_after if control else None,
-                before_send=before_send,
-                on_send=self._note_control if control else None,
-                reservation=reservation,
-            )
-        finally:
-            self.exchanging = False
-            self.idle_since = asyncio.get_running_loop().time()
-
-    def _note_control(self) -> None:
-        self.control_sent = True

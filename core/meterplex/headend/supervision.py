@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final, Generic, TypeVar
 
-from meterplex.headend.line import LineLink
+from meterplex.headend.line_link import LineLink
 from meterplex.sdk import DriverError, PluginError
 
 IDLE_MAX_S: Final = 0.5
