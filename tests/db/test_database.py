@@ -202,3 +202,21 @@ async def test_deadlock_ends_one_of_two_and_says_to_try_again(
     one, two, _ = estate.meters
     ends = await asyncio.gather(flag(one, two), flag(two, one), return_exceptions=True)
     assert [type(end) for end in ends if end is not None] == [TransactionConflictError]
+
+
+async def test_writers_of_one_program_come_in_the_order_in_which_they_asked(
+    sqlite_database_url: str,
+) -> None:
+    served: list[str] = []
+
+    async def write(database: Database, name: str, times: int) -> None:
+        for _ in range(times):
+            async with database.unit_of_work():
+                served.append(name)
+                await asyncio.sleep(0.01)
+
+    async with await Database.open(sqlite_database_url) as database:
+        greedy = asyncio.create_task(write(database, "greedy", 5))
+        await asyncio.sleep(0.001)
+        await asyncio.gather(write(database, "patient", 1), greedy)
+    assert served.index("patient") <= 1

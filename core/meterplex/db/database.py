@@ -1,5 +1,6 @@
 """The database: opened once by the program, it hands out units of work."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from datetime import datetime
@@ -67,9 +68,9 @@ def touch_file(url: sa.URL) -> None:
 class Database:
     """An open database.
 
-    On SQLite one connection writes, so that writers of this program wait in line instead of
-    polling the file's lock; others read what was last committed. On PostgreSQL all come from one
-    pool.
+    On SQLite one connection writes, and the writers of this program take it in the order in which
+    they came: a pool would give it back to whoever asks again at once. Others read what was last
+    committed. On PostgreSQL all come from one pool.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Database:
         self._writers = writers
         self._readers = readers
         self._partitions = partitions
+        self._turn = asyncio.Lock() if partitions is None else None
 
     @classmethod
     async def open(cls, url: str, *, connections_max: int = 10) -> Self:
@@ -142,7 +144,9 @@ class Database:
         A writing one on SQLite holds the file's only write lock from its beginning: keep it short,
         and never open a second one inside it. A read-only one takes no lock and cannot write.
         """
-        return UnitOfWork(self._readers if read_only else self._writers)
+        if read_only:
+            return UnitOfWork(self._readers)
+        return UnitOfWork(self._writers, self._turn)
 
 
 def create_engine(url: sa.URL, *, connections: int = 1, read_only: bool = False) -> AsyncEngine:

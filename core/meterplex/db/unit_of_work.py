@@ -1,14 +1,15 @@
 """One unit of work: one transaction, and the repositories inside it."""
 
+import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from meterplex.db.audit import AuditLog
 from meterplex.db.commands import Commands
-from meterplex.db.errors import translate
+from meterplex.db.errors import DatabaseUnavailableError, translate
 from meterplex.db.estate import (
     Bindings,
     Buildings,
@@ -24,12 +25,18 @@ from meterplex.db.events import DeviceEvents, ReadingRuns
 from meterplex.db.readings import Readings
 from meterplex.db.registers import Registers
 
+TURN_WAIT_S: Final = 30
+
 
 class UnitOfWork:
     """A transaction; what was not committed when it is left never happened.
 
     The repositories exist inside ``async with`` only. After an error of the database the unit of
     work is spent. After ``commit`` it is over.
+
+    Args:
+        engine: gives the connection.
+        turn: held from beginning to end, where only one may write at a time.
     """
 
     organisations: Organisations
@@ -48,8 +55,10 @@ class UnitOfWork:
     commands: Commands
     audit: AuditLog
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, turn: asyncio.Lock | None = None) -> None:
         self._connection: AsyncConnection = engine.connect()
+        self._turn = turn
+        self._holds_turn = False
 
     async def __aenter__(self) -> Self:
         """Begin.
@@ -57,6 +66,28 @@ class UnitOfWork:
         Raises:
             DatabaseUnavailableError: the database cannot be reached, or its lock is not free.
         """
+        await self._take_turn()
+        try:
+            await self._begin()
+        except BaseException:
+            self._release_turn()
+            raise
+        self._open_repositories()
+        return self
+
+    async def _take_turn(self) -> None:
+        if self._turn is None:
+            return
+        try:
+            async with asyncio.timeout(TURN_WAIT_S):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailableError(
+                f"other writers of this program did not end within {TURN_WAIT_S} s"
+            ) from error
+        self._holds_turn = True
+
+    async def _begin(self) -> None:
         try:
             await self._connection.start()
         except (exc.SQLAlchemyError, OSError) as error:
@@ -66,8 +97,11 @@ class UnitOfWork:
         except (exc.SQLAlchemyError, OSError) as error:
             await self._connection.close()
             raise translate(error) from error
-        self._open_repositories()
-        return self
+
+    def _release_turn(self) -> None:
+        if self._turn is not None and self._holds_turn:
+            self._holds_turn = False
+            self._turn.release()
 
     async def __aexit__(
         self,
@@ -76,7 +110,10 @@ class UnitOfWork:
         trace: TracebackType | None,
     ) -> None:
         """Roll back whatever has not been committed."""
-        await self._connection.close()
+        try:
+            await self._connection.close()
+        finally:
+            self._release_turn()
 
     async def commit(self) -> None:
         """Make it durable; nothing more can be done in this unit of work.
@@ -90,6 +127,7 @@ class UnitOfWork:
             raise translate(error) from error
         finally:
             await self._connection.close()
+            self._release_turn()
 
     def _open_repositories(self) -> None:
         connection = self._connection
