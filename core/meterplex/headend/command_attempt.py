@@ -1,7 +1,7 @@
 """One try of one command: from its row to the wire and back, with every outcome told apart.
 
-The row is marked SENT in the moment before its first control byte, with the line already held; a
-crash in between leaves a command that counts as sent. What happened afterwards is judged by whether
+The row is marked SENT before its first control byte, while the exchange in flight ends at the
+earliest; a crash in between leaves a command that counts as sent. What happened afterwards is judged by whether
 control bytes may have left, not by what the driver says went wrong.
 """
 

@@ -84,11 +84,13 @@ async def store_run(
     if taken:
         times = [each.read_at for each in taken]
         await database.make_partitions(min(times), max(times), now=run.ended_at)
+    # Judged beforehand: on SQLite nobody else can write from here to the commit.
+    async with database.unit_of_work(read_only=True) as uow:
+        judged = await _judge(uow, run, taken)
+    readings = [reading for each in judged for reading in each.readings]
     async with database.unit_of_work() as uow:
         if await uow.runs.find(run.organisation_id, run.id) is not None:
             return RunOutcome(frozenset())
-        judged = await _judge(uow, run, taken)
-        readings = [reading for each in judged for reading in each.readings]
         await uow.readings.store(run.organisation_id, readings, received_at=run.ended_at)
         await uow.runs.add(run)
         await note_states(uow, changes, new_id)
