@@ -1,8 +1,8 @@
 """One try of one command: from its row to the wire and back, with every outcome told apart.
 
 The row is marked SENT before its first control byte, while the exchange in flight ends at the
-earliest; a crash in between leaves a command that counts as sent. What happened afterwards is judged by whether
-control bytes may have left, not by what the driver says went wrong.
+earliest; a crash in between leaves a command that counts as sent. What happened afterwards is
+judged by whether control bytes may have left, not by what the driver says went wrong.
 """
 
 import asyncio
