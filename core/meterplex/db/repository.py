@@ -36,6 +36,13 @@ class Repository:
         except exc.SQLAlchemyError as error:
             raise translate(error) from error
 
+    async def _execute_plain(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement of the driver's own for each row, whose values are the driver's."""
+        try:
+            await self._connection.exec_driver_sql(statement, list(rows))
+        except exc.SQLAlchemyError as error:
+            raise translate(error) from error
+
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.RowMapping]:
         return (await self._execute(statement)).mappings().all()
 
