@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meterplex.headend.line import DRAIN_GAPS, Line, gap_s
+from meterplex.headend.line import DRAIN_GAPS, Line
 from meterplex.headend.line_link import LineLink
 from meterplex.headend.turns import Order, WorkClass
 from meterplex.sdk import (
@@ -526,10 +526,3 @@ def test_a_revoked_link_sends_nothing() -> None:
 
     run_in_virtual_time(run())
     assert wire.sent == []
-
-
-@pytest.mark.parametrize(
-    ("character_s", "gap"), [(0.00104, 0.00364), (0.000087, 0.00175)], ids=["9600", "115200"]
-)
-def test_the_gap_never_falls_below_the_fixed_one(character_s: float, gap: float) -> None:
-    assert gap_s(3.5, character_s) == pytest.approx(gap)

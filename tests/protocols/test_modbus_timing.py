@@ -4,7 +4,6 @@ from meterplex.protocols.modbus.timing import (
     character_bits,
     character_time_s,
     silent_gap_s,
-    wire_time_s,
 )
 
 
@@ -33,12 +32,8 @@ def test_character_has_start_data_parity_and_stop_bits(
 def test_gap_is_three_and_a_half_characters_and_fixed_on_fast_lines(
     baud: int, gap_s: float
 ) -> None:
-    assert silent_gap_s(baud, character_time_s(baud, "E")) == pytest.approx(gap_s)
+    assert silent_gap_s(character_time_s(baud, "E")) == pytest.approx(gap_s)
 
 
 def test_device_that_needs_a_longer_gap_gets_it_on_fast_lines_too() -> None:
-    assert silent_gap_s(38400, 0.001, characters=5) == pytest.approx(0.005)
-
-
-def test_wire_time_of_the_snapshot_reply_at_9600_8n1() -> None:
-    assert wire_time_s(101, character_time_s(9600)) == pytest.approx(0.10520833)
+    assert silent_gap_s(0.001, characters=5) == pytest.approx(0.005)

@@ -24,6 +24,7 @@ from typing import Final
 
 from meterplex.headend.silence import Silences, silences_of
 from meterplex.headend.turns import Order, Reservation, Turns, WorkClass
+from meterplex.protocols.modbus.timing import silent_gap_s
 from meterplex.sdk import (
     ChannelSettings,
     ChannelType,
@@ -259,7 +260,7 @@ class Line:
     async def _silence(self, gap_characters: float) -> None:
         if gap_characters != self._gap_characters:
             self._gap_characters = gap_characters
-            self._gap_s = gap_s(gap_characters, self.settings.timing.character_s)
+            self._gap_s = silent_gap_s(self.settings.timing.character_s, gap_characters)
         loop = asyncio.get_running_loop()
         left_s = self._quiet_at - loop.time()
         while left_s > CLOCK_GRAIN_S:
@@ -375,12 +376,3 @@ class Line:
         self.counters.stray_bytes += len(data)
         if data is self._buffer:
             self._buffer.clear()
-
-
-def gap_s(characters: float, character_s: float) -> float:
-    """Silence between two frames, in seconds.
-
-    At least 1.75 ms where 3.5 characters would be shorter, which is above 19200 baud (Modbus over
-    Serial Line V1.02, clause 2.5.1.1).
-    """
-    return max(characters * character_s, 0.00175)

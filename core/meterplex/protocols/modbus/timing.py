@@ -6,9 +6,7 @@ GAP_CHARACTERS: Final = 3.5
 """Silence between two frames, in characters (clause 2.5.1.1)."""
 
 FAST_LINE_GAP_S: Final = 0.00175
-"""The same above 19200 baud, where it no longer shrinks (clause 2.5.1.1)."""
-
-FAST_LINE_BAUD: Final = 19200
+"""It does not shrink below this, which is above 19200 baud (clause 2.5.1.1)."""
 
 
 def character_bits(parity: str = "N", stop_bits: int = 1) -> int:
@@ -29,19 +27,11 @@ def character_time_s(baud: int, parity: str = "N", stop_bits: int = 1) -> float:
     return character_bits(parity, stop_bits) / baud
 
 
-def silent_gap_s(baud: int, character_s: float, characters: float = GAP_CHARACTERS) -> float:
+def silent_gap_s(character_s: float, characters: float = GAP_CHARACTERS) -> float:
     """Return the silence that must separate two frames.
 
     Args:
-        baud: of the line.
-        character_s: time of one character on it.
-        characters: more than 3.5 for a device that needs it, which then holds above 19200 baud too.
+        character_s: time of one character.
+        characters: more than 3.5 for a device that needs it.
     """
-    if baud > FAST_LINE_BAUD and characters <= GAP_CHARACTERS:
-        return FAST_LINE_GAP_S
-    return characters * character_s
-
-
-def wire_time_s(characters: int, character_s: float) -> float:
-    """Return how long ``characters`` sent without a pause are on the line."""
-    return characters * character_s
+    return max(characters * character_s, FAST_LINE_GAP_S)
