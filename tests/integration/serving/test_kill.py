@@ -193,6 +193,18 @@ class Ordeal:
                     misplaced.append(f"{meter.serial} {at}: {force.hex(' ')}, last {asked[-1:]}")
         return misplaced
 
+    def held_already(self, command: Command) -> bool:
+        """Whether the meter was as the command wants it when it was settled.
+
+        One that was cut off between its mark and its first byte is read, and then is confirmed
+        without a frame if there was nothing to change.
+        """
+        (meter,) = (each for each in self.meters if each.id == command.meter_id)
+        assert command.settled_at is not None
+        before = [force for at, force in self.frames(meter) if at <= command.settled_at]
+        now = before[-1] if before else FRAME_OF[CommandKind.RECONNECT]
+        return now == FRAME_OF[command.kind]
+
     def sent(self, command: Command) -> bool:
         """Whether a frame came to the meter while this was its command."""
         (meter,) = (each for each in self.meters if each.id == command.meter_id)
@@ -228,7 +240,9 @@ async def go_through(
     assert ordeal.misplaced_frames(commands) == []
     assert {command.state for command in commands} <= SETTLED
     confirmed = [each for each in commands if each.state is CommandState.CONFIRMED]
-    assert [each for each in confirmed if not ordeal.sent(each)] == []
+    unsent = [each for each in confirmed if not ordeal.sent(each)]
+    assert [each for each in unsent if not ordeal.held_already(each)] == []
+    assert len(unsent) <= ordeal.cut_off
     # One that was cut off, and then read as not taken, may expire as well.
     never_sent = [each for each in commands if not each.attempts]
     assert [each for each in never_sent if ordeal.sent(each)] == []
