@@ -1,5 +1,6 @@
 """Takes what drivers read into the store: a whole run, or nothing of it."""
 
+import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,7 +109,11 @@ async def _judge(uow: UnitOfWork, run: ReadingRun, taken: Sequence[TakenSnapshot
         {each.meter.id for each in taken},
         before=min(each.read_at for each in taken),
     )
-    return [_judge_snapshot(each, run.source, known, last_good) for each in taken]
+    judged = []
+    for each in taken:
+        judged.append(_judge_snapshot(each, run.source, known, last_good))
+        await asyncio.sleep(0)  # a line may be waiting for the event loop
+    return judged
 
 
 def _judge_snapshot(
