@@ -17,7 +17,6 @@ from bench.paced_head_end import PacedHeadEnd, now, working_head_end
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.domain.estate import Meter
 from meterplex.headend.bus import Bus
-from meterplex.headend.command_delivery import Announcement
 from meterplex.services.issue_commands import issue_commands
 
 WRITE_REGISTERS = 0x10
@@ -59,8 +58,7 @@ async def wait_s(paced: PacedHeadEnd, bus: Bus, meter: Meter) -> float:
     )
     committed_at = clock()
     (command,) = batch.commands
-    announcement = Announcement(meter.id, command.kind, command.created_at)
-    paced.head_end.delivery.announce([announcement])
+    paced.head_end.delivery.announce([command])
     async with asyncio.timeout(SETTLED_WITHIN_S):
         sent_at = await watch.sent_at
         state = command.state

@@ -7,7 +7,7 @@ from typing import Any
 
 from meterplex.db.errors import DatabaseUnavailableError
 from meterplex.domain.commands import CommandKind, CommandState
-from meterplex.headend.command_delivery import Announcement, CommandDelivery
+from meterplex.headend.command_delivery import CommandDelivery
 from meterplex.simulator.virtual_time import run_in_virtual_time
 
 NewWorld = Callable[..., Any]
@@ -216,7 +216,7 @@ def test_an_announced_disconnect_leaves_after_the_exchange_in_flight(new_world: 
         await asyncio.sleep(5.005)
         command = world.ask("9", CommandKind.DISCONNECT, at_s=5)
         committed_at = loop.time()
-        delivery.announce([Announcement(command.meter_id, command.kind, command.created_at)])
+        delivery.announce([command])
         await asyncio.sleep(2)
         for task in tasks:
             task.cancel()

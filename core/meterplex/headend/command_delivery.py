@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 from meterplex.db.errors import DatabaseError
-from meterplex.domain.commands import Command, CommandId, CommandKind, CommandState
+from meterplex.domain.commands import Command, CommandId, CommandState
 from meterplex.domain.estate import MeterId
 from meterplex.headend.bus import Bus, Member
 from meterplex.headend.command_attempt import CommandAttempt, CommandRows, order_of
@@ -30,15 +30,6 @@ RESERVED_MAX_S: Final = 1.0
 """How long a line is kept idle for a command that was announced."""
 
 Found = tuple[Bus, Member]
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """A command that was just committed."""
-
-    meter_id: MeterId
-    kind: CommandKind
-    created_at: datetime
 
 
 @dataclass(slots=True)
@@ -62,16 +53,20 @@ class CommandDelivery:
     _not_before: dict[CommandId, float] = field(default_factory=dict)
     _reserved: dict[MeterId, Reservation] = field(default_factory=dict)
 
-    def announce(self, announcements: Iterable[Announcement]) -> None:
-        """Note commands that were committed: their lines wait for them. Never blocks."""
-        for announcement in announcements:
-            meter_id = announcement.meter_id
+    def announce(self, commands: Iterable[Command]) -> None:
+        """Take up commands that were just committed, without looking their rows up. Never blocks.
+
+        Their lines wait for them. Whether one may still be sent, its row decides when it is marked.
+        """
+        queued = [command for command in commands if command.state is CommandState.QUEUED]
+        for command in queued:
+            meter_id = command.meter_id
             found = self.find(meter_id)
             if found is not None and meter_id not in self._reserved:
-                order = order_of(announcement.kind, announcement.created_at)
+                order = order_of(command.kind, command.created_at)
                 self._reserved[meter_id] = found[0].line.reserve(order)
                 asyncio.get_running_loop().call_later(RESERVED_MAX_S, self._unreserve, meter_id)
-        self._wake.set()
+        self._start([OpenCommand(command, overruled=False) for command in queued])
 
     def _unreserve(self, meter_id: MeterId) -> None:
         if (reservation := self._reserved.pop(meter_id, None)) is not None:
@@ -84,7 +79,7 @@ class CommandDelivery:
             while True:
                 self._wake.clear()
                 try:
-                    self._start(await self.rows.unsettled())
+                    self._look_at(await self.rows.unsettled())
                 except DatabaseError as error:
                     if not blind:
                         log.warning("commands not looked up", error=str(error))
@@ -102,12 +97,16 @@ class CommandDelivery:
             for task in self._busy.values():
                 task.cancel()
 
-    def _start(self, opened: Sequence[OpenCommand]) -> None:
+    def _look_at(self, opened: Sequence[OpenCommand]) -> None:
         self.open_commands = len(opened)
         known = {entry.command.id for entry in opened}
         for settled in self._tries.keys() - known:
             del self._tries[settled]
             self._not_before.pop(settled, None)
+        self._start(opened)
+
+    def _start(self, opened: Sequence[OpenCommand]) -> None:
+        """Serve the meters whose commands are due and that are not being served."""
         now = asyncio.get_running_loop().time()
         due: dict[MeterId, list[OpenCommand]] = {}
         for entry in opened:

@@ -19,7 +19,6 @@ from meterplex.db import Database, UnitOfWork
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, MeterId, Organisation
 from meterplex.domain.readings import DeviceEventRecord, EventKind
-from meterplex.headend.command_delivery import Announcement
 from meterplex.headend.head_end import HeadEnd
 from meterplex.plugin_manager import PluginManager
 from meterplex.services.import_estate import ImportReport
@@ -206,9 +205,7 @@ class Story:
             asked_by="demo",
             at=now(),
         )
-        self.head_end.delivery.announce(
-            Announcement(each.meter_id, each.kind, each.created_at) for each in batch.commands
-        )
+        self.head_end.delivery.announce(batch.commands)
         while True:
             async with self._look() as (uow, organisation):
                 command: Command = await uow.commands.get(organisation.id, batch.commands[0].id)
