@@ -6,7 +6,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 STAMP   := .venv/.installed
 DEMO    := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED))
 
-.PHONY: setup demo docs test check lint bench fuzz constraints clean
+.PHONY: setup demo docs test check lint bench constraints clean
 
 setup: $(STAMP)
 

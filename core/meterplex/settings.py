@@ -91,11 +91,13 @@ class HeadendSettings(msgspec.Struct, frozen=True):
         command_poll_s: how often the database is asked for commands of other processes.
         estate_poll_s: how often it is asked for changes of channels and meters.
         read_deadline_s: a driver that has not come back by then is cancelled.
+        call_attempts: reads of a meter that must fail in a row before it counts as lost.
     """
 
     command_poll_s: Positive = 0.5
     estate_poll_s: Positive = 5.0
     read_deadline_s: Positive = 30.0
+    call_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
 
 
 class Settings(msgspec.Struct, frozen=True):

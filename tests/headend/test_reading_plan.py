@@ -61,6 +61,15 @@ def test_a_meter_is_lost_after_misses_in_a_row_only() -> None:
     assert plan.is_lost
 
 
+def test_how_many_attempts_a_meter_gets_can_be_set() -> None:
+    plan = MeterPlan(interval_s=10, due_at=0, attempts=5)
+    lost = []
+    for _ in range(5):
+        plan.miss(1)
+        lost.append(plan.is_lost)
+    assert lost == [False, False, False, False, True]
+
+
 def test_a_meter_whose_driver_misbehaves_is_lost_at_once_and_probed_rarely() -> None:
     plan = MeterPlan(interval_s=10, due_at=0)
     plan.fail(100)

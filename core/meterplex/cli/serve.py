@@ -65,6 +65,7 @@ def make_head_end(database: Database, plugins: PluginManager, settings: Settings
         settings.headend.command_poll_s,
         settings.headend.estate_poll_s,
         settings.headend.read_deadline_s,
+        settings.headend.call_attempts,
     )
 
 

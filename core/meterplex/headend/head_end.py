@@ -27,7 +27,7 @@ from meterplex.headend.bus import Bus, FinishedRun, Member
 from meterplex.headend.command_delivery import CommandDelivery, Found
 from meterplex.headend.direct import configure_channel
 from meterplex.headend.line import Line
-from meterplex.headend.reading_plan import MeterPlan
+from meterplex.headend.reading_plan import LOST_AFTER, MeterPlan
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
 from meterplex.services.deliver_commands import CommandRows
@@ -51,6 +51,7 @@ class HeadEnd:
         new_id: makes UUIDv7s.
         estate_poll_s: how often the estate is looked at for changes.
         read_deadline_s: a driver that has not read its meter by then is given up.
+        call_attempts: misses in a row after which a meter is lost.
     """
 
     database: Database
@@ -60,6 +61,7 @@ class HeadEnd:
     command_poll_s: float = 0.5
     estate_poll_s: float = 5.0
     read_deadline_s: float = 30.0
+    call_attempts: int = LOST_AFTER
     buses: dict[ChannelId, Bus] = field(default_factory=dict)
     refused: dict[ChannelId, str] = field(default_factory=dict)
     """Channels whose URL is not usable, and why."""
@@ -229,7 +231,7 @@ class HeadEnd:
                 newest = newest_reading.get(meter.id)
                 age_s = interval_s if newest is None else (wall - newest).total_seconds()
                 due_at = now + max(interval_s - max(age_s, 0.0), 0.0)
-                plan = MeterPlan(interval_s, due_at)
+                plan = MeterPlan(interval_s, due_at, attempts=self.call_attempts)
                 member = Member(
                     meter,
                     self.plugins.models.get(meter.model),

@@ -26,17 +26,19 @@ class MeterPlan:
         due_at: when it is to be read next.
         last_good_at: when it was last read well; None since start-up.
         misses: failed reads in a row.
+        attempts: misses in a row after which it is lost.
     """
 
     interval_s: float
     due_at: float
     last_good_at: float | None = None
     misses: int = 0
+    attempts: int = LOST_AFTER
 
     @property
     def is_lost(self) -> bool:
         """Whether it has missed so often that it counts as lost."""
-        return self.misses >= LOST_AFTER
+        return self.misses >= self.attempts
 
     def hit(self, now: float) -> None:
         """Note a good reading."""
@@ -48,7 +50,7 @@ class MeterPlan:
 
     def fail(self, now: float) -> None:
         """Note that the meter's driver misbehaved: that costs more than a time-out, so no retry."""
-        self.misses = max(self.misses + 1, LOST_AFTER)
+        self.misses = max(self.misses + 1, self.attempts)
         self.due_at = now + PROBE_S
 
     def miss(self, now: float) -> None:
