@@ -31,7 +31,7 @@ def meterplex_meter_models() -> Sequence[MeterModel]:
     Raising:
         None of the plugin's models exist; its meters are shown as *plugin missing*.
     """
-    raise NotImplementedError
+    raise NotImplementedError  # a specification: only its implementations are ever called
 
 
 @hookspec
@@ -48,4 +48,4 @@ def meterplex_channel_types() -> Sequence[ChannelType]:
     Raising:
         None of the plugin's channel types exist; channels with their schemes are refused.
     """
-    raise NotImplementedError
+    raise NotImplementedError  # a specification: only its implementations are ever called
