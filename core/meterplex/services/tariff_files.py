@@ -11,8 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, TypeVar
 
-from meterplex.domain.tariff import Interval, TariffVersion, Usage, UsageError
-from meterplex.services.tariff_format import parse_tariff
+from meterplex.domain.tariff import (
+    Interval,
+    TariffComponent,
+    TariffVersion,
+    Usage,
+    UsageError,
+)
+from meterplex.services.tariff_format import NO_COMPONENTS, parse_tariff
 
 TARIFF_SIZE_MAX: Final = 1 << 20
 INTERVALS_SIZE_MAX: Final = 64 << 20
@@ -49,12 +55,26 @@ class IntervalsError(Exception):
         self.problems = tuple(problems)
 
 
-def read_tariff(path: Path) -> TariffVersion:
+def read_tariff(
+    path: Path, components: Mapping[str, TariffComponent] = NO_COMPONENTS
+) -> TariffVersion:
     """Read a sound tariff version from a TOML file, or JSON by its suffix.
+
+    Args:
+        components: that plugins bring, by kind.
 
     Raises:
         TariffFileError: the file cannot be read.
         TariffError: with everything that is wrong in it.
+    """
+    return parse_tariff(read_document(path), components)
+
+
+def read_document(path: Path) -> Mapping[str, object]:
+    """Read the keys of a TOML file, or JSON by its suffix.
+
+    Raises:
+        TariffFileError: the file cannot be read.
     """
     text = _text(path, TARIFF_SIZE_MAX)
     try:
@@ -63,7 +83,7 @@ def read_tariff(path: Path) -> TariffVersion:
         raise TariffFileError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise TariffFileError(f"{path}: expected a table of keys")
-    return parse_tariff(document)
+    return document
 
 
 def read_usage(path: Path) -> Usage:

@@ -6,6 +6,7 @@ next try, because it would only be an echo.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -19,9 +20,14 @@ from meterplex.domain.registers import Utility
 from meterplex.domain.tariff import (
     Block,
     BlockAllocation,
+    Component,
+    ComponentField,
+    ComponentSettings,
+    ComponentValue,
     DayPlan,
     DayType,
     Demand,
+    FieldKind,
     Holidays,
     Minimum,
     PowerFactor,
@@ -31,6 +37,7 @@ from meterplex.domain.tariff import (
     Span,
     Standing,
     Surcharge,
+    TariffComponent,
     TariffError,
     TariffFault,
     TariffVersion,
@@ -45,16 +52,22 @@ _ENTWINED: Final = (
     frozenset({"bands", "blocks", "energy", "seasons"}),
     frozenset({"standing", "demand", "power_factor", "surcharge"}),
 )
-"""Sections that are judged together."""
+"""Sections that are judged together, the second with those of plugins."""
 _NO_ITEMS: Final[Sequence[object]] = ()
 _NO_KEYS: Final[Mapping[str, object]] = MappingProxyType({})
+NO_COMPONENTS: Final[Mapping[str, TariffComponent]] = MappingProxyType({})
 
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-def parse_tariff(document: Mapping[str, object]) -> TariffVersion:
+def parse_tariff(
+    document: Mapping[str, object], components: Mapping[str, TariffComponent] = NO_COMPONENTS
+) -> TariffVersion:
     """Return the sound tariff version of a document.
+
+    Args:
+        components: that plugins bring, by kind.
 
     Raises:
         TariffError: with everything that is wrong in it.
@@ -62,15 +75,36 @@ def parse_tariff(document: Mapping[str, object]) -> TariffVersion:
     faults: list[TariffFault] = []
     malformed: set[str] = set()
     table = _Table("", document, faults, malformed)
-    tariff = _tariff(table)
+    tariff = _tariff(table, components)
+    strangers = _refuse_strangers(table, components)
     table.refuse_unknown()
-    for entwined in _ENTWINED:
+    for entwined in (_ENTWINED[0], _ENTWINED[1] | components.keys() | strangers):
         if malformed & entwined:
             malformed |= entwined
     faults += [fault for fault in find_faults(tariff) if _section(fault.path) not in malformed]
     if faults:
         raise TariffError(faults)
     return tariff
+
+
+def _refuse_strangers(table: "_Table", components: Mapping[str, TariffComponent]) -> set[str]:
+    """Tell every table at the top that nobody knows: the component of a plugin not there?
+
+    What looks like a slip of the pen is left to :meth:`_Table.refuse_unknown`.
+    """
+    strangers = {
+        key
+        for key, value in table.values.items()
+        if isinstance(value, list | dict)
+        and key not in table.known
+        and not nearest(key, table.known)
+    }
+    kinds = [f"{kind} ({each.plugin})" for kind, each in sorted(components.items())]
+    for key in strangers:
+        known = ", ".join(kinds) or "none"
+        table.fault(key, f"unknown table; plugins bring these components: {known}")
+    table.known |= strangers
+    return strangers
 
 
 def _section(path: str) -> str:
@@ -156,7 +190,7 @@ class _Table:
             table.refuse_unknown()
 
 
-def _tariff(table: _Table) -> TariffVersion:
+def _tariff(table: _Table, components: Mapping[str, TariffComponent]) -> TariffVersion:
     periods = table.table("periods")
     return TariffVersion(
         id=table.take("id", _text, "-"),
@@ -178,6 +212,11 @@ def _tariff(table: _Table) -> TariffVersion:
         holidays=_holidays(table.table("holidays")) if table.has("holidays") else Holidays(),
         standing=tuple(_standing(standing) for standing in table.tables("standing")),
         demand=tuple(_demand(demand) for demand in table.tables("demand")),
+        components=tuple(
+            component
+            for kind in sorted(components)
+            for component in _components(table, components[kind])
+        ),
         power_factor=(
             _power_factor(table.table("power_factor")) if table.has("power_factor") else None
         ),
@@ -253,6 +292,35 @@ def _demand(table: _Table) -> Demand:
     )
 
 
+def _components(table: _Table, kind: TariffComponent) -> Iterator[Component]:
+    """Yield the components of one kind: a table of its name, or a list of them."""
+    if not table.has(kind.kind):
+        return
+    single = isinstance(table.values[kind.kind], dict)
+    for entry in (table.table(kind.kind),) if single else table.tables(kind.kind):
+        yield Component(
+            type=kind,
+            name=entry.take("name", _text, "-") if entry.has("name") else kind.kind,
+            settings=ComponentSettings(
+                tuple((field.name, _component_value(entry, field)) for field in kind.fields)
+            ),
+        )
+
+
+def _component_value(table: _Table, field: ComponentField) -> ComponentValue:
+    if field.default is not None and not table.has(field.name):
+        return field.default
+    match field.kind:
+        case FieldKind.DECIMAL:
+            return table.take(field.name, _decimal, Decimal(0))
+        case FieldKind.INTEGER:
+            return table.take(field.name, _integer, 0)
+        case FieldKind.TEXT if field.choices:
+            return table.take(field.name, _choice(field.choices), "")
+        case FieldKind.TEXT:
+            return table.take(field.name, _text, "")
+
+
 def _power_factor(table: _Table) -> PowerFactor:
     return PowerFactor(
         target=table.take("target", _decimal, Decimal(1)),
@@ -296,6 +364,8 @@ def _spell(value: object) -> str:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise _FormError(f"expected text, got {_spell(value)}")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        raise _FormError(f"expected text without control characters, got {_spell(value)}")
     return value
 
 
@@ -344,6 +414,15 @@ def _mapping(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise _FormError(f"expected a table of keys, got {_spell(value)}")
     return value
+
+
+def _choice(choices: Sequence[str]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in choices:
+            raise _FormError(f"expected one of {', '.join(choices)}, got {_spell(value)}")
+        return _text(value)
+
+    return read
 
 
 def _one_of(choices: type[Choice]) -> Callable[[object], Choice]:

@@ -5,6 +5,17 @@ meters into :class:`Rating`: bills of charge lines that say what they were made 
 """
 
 from meterplex.domain.tariff.charges import Bill, ChargeLine, Rating, charges_since
+from meterplex.domain.tariff.components import (
+    BillSoFar,
+    Component,
+    ComponentError,
+    ComponentField,
+    ComponentLine,
+    ComponentSettings,
+    ComponentValue,
+    FieldKind,
+    TariffComponent,
+)
 from meterplex.domain.tariff.faults import TariffError, TariffFault, find_faults
 from meterplex.domain.tariff.rating import Rater
 from meterplex.domain.tariff.usage import Interval, Usage, UsageError
@@ -31,13 +42,21 @@ from meterplex.domain.tariff.version import (
 __all__ = [
     "BASE_UNITS",
     "Bill",
+    "BillSoFar",
     "Block",
     "BlockAllocation",
     "ChargeLine",
+    "Component",
+    "ComponentError",
+    "ComponentField",
     "ComponentKind",
+    "ComponentLine",
+    "ComponentSettings",
+    "ComponentValue",
     "DayPlan",
     "DayType",
     "Demand",
+    "FieldKind",
     "Holidays",
     "Interval",
     "Minimum",
@@ -50,6 +69,7 @@ __all__ = [
     "Span",
     "Standing",
     "Surcharge",
+    "TariffComponent",
     "TariffError",
     "TariffFault",
     "TariffVersion",

@@ -19,7 +19,7 @@ class ChargeLine:
         start: and ``end``, local: the use or time that is charged; for demand, the window.
         units: exact; of ``unit`` (kWh, m3, kW, day, month).
         price: for one unit.
-        block: and ``band`` of energy.
+        block: and ``band`` of energy; of a plugin's component, what tells its lines apart.
         base_units: ledger units that ``percent`` was taken of; for the minimum, the bill without.
         power_factor: mean, that gave ``percent``.
     """

@@ -11,6 +11,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from meterplex.domain.registers import ELECTRICITY, Unit
+from meterplex.domain.tariff.components import Component
 from meterplex.domain.tariff.version import (
     BASE_UNITS,
     KINDS_NAMED,
@@ -221,6 +222,18 @@ def _components(tariff: TariffVersion) -> Findings:
         if tariff.utility != ELECTRICITY:
             yield "power_factor", f"{tariff.utility} has no power factor"
         yield from _power_factor(tariff.power_factor)
+    for path, component in _plugin_components(tariff):
+        for key, message in component.faults(tariff.utility):
+            yield f"{path}.{key}" if key else path, message
+
+
+def _plugin_components(tariff: TariffVersion) -> Iterator[tuple[str, Component]]:
+    """Yield the components of plugins, each with its path: they are counted by kind."""
+    counts: Counter[str] = Counter()
+    for component in tariff.components:
+        kind = component.type.kind
+        yield f"{kind}[{counts[kind]}]", component
+        counts[kind] += 1
 
 
 def _power_factor(power_factor: PowerFactor) -> Findings:
@@ -258,17 +271,19 @@ def _applications(tariff: TariffVersion) -> Findings:
     taken = {kind.value: "another kind of component" for kind in ComponentKind}
     taken[POWER_FACTOR_NAME] = "the power factor charge"
     named: list[str] = []
-    parts: tuple[tuple[str, Sequence[Standing | Demand | Surcharge]], ...] = (
+    parts: tuple[tuple[str, Sequence[Standing | Demand | Component | Surcharge]], ...] = (
         ("standing", tariff.standing),
         ("demand", tariff.demand),
+        ("plugin", tariff.components),
         ("surcharge", tariff.surcharges),
     )
+    plugin_paths = [path for path, _ in _plugin_components(tariff)]
     for section, components in parts:
         taken.pop(section)
         if section == "surcharge" and tariff.power_factor is not None:
             yield from _applies_to("power_factor", tariff.power_factor.applies_to, named)
         for index, component in enumerate(components):
-            path = f"{section}[{index}]"
+            path = plugin_paths[index] if section == "plugin" else f"{section}[{index}]"
             if not component.name:
                 yield f"{path}.name", "is empty"
             elif component.name in taken:

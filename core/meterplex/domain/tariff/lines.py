@@ -11,6 +11,7 @@ from meterplex.domain.money import round_ratio, to_ledger_units, to_minor_units
 from meterplex.domain.tariff.blocks import Cell, Use
 from meterplex.domain.tariff.calendar import TariffCalendar
 from meterplex.domain.tariff.charges import Bill, ChargeLine
+from meterplex.domain.tariff.components import BillSoFar, Component
 from meterplex.domain.tariff.demand import Peak
 from meterplex.domain.tariff.version import (
     BASE_UNITS,
@@ -120,6 +121,8 @@ class _Draft:
             yield from self._timed(standing.name, standing.per, standing.amount)
         for demand in self._tariff.demand:
             yield from self._demand(demand)
+        for component in self._tariff.components:
+            yield from self._plugin(component)
         if self._tariff.power_factor is not None and self._measured.reactive is not None:
             yield from self._power_factor(self._tariff.power_factor, self._measured.reactive)
         yield from self._surcharges()
@@ -170,6 +173,30 @@ class _Draft:
                 units=power_kw,
                 unit="kW",
                 price=demand.price_per_kw,
+            )
+
+    def _plugin(self, component: Component) -> Iterator[ChargeLine]:
+        bill = BillSoFar(
+            utility=self._tariff.utility,
+            currency=self._tariff.currency,
+            start=self._time.start,
+            end=self._time.end,
+            days=self._time.counts[Span.DAY],
+            months=self._time.counts[Span.MONTH],
+            units=self.units,
+            lines=tuple(self._lines),
+        )
+        for line in component.charge(bill):
+            yield ChargeLine(
+                kind=ComponentKind.PLUGIN,
+                component=component.name,
+                amount_units=self._round(Fraction(line.amount)),
+                start=self._time.start,
+                end=self._time.end,
+                units=None if line.units is None else Fraction(line.units),
+                unit=line.unit,
+                price=line.price,
+                block=line.block,
             )
 
     def _power_factor(self, rule: PowerFactor, reactive: Fraction) -> Iterator[ChargeLine]:

@@ -2,8 +2,8 @@
 
 Nothing here is checked: a version may be unsound until :func:`~meterplex.domain.tariff.faults.
 find_faults` found nothing, and :class:`~meterplex.domain.tariff.rating.Rater` takes no other.
-Components are evaluated in the order energy, standing, demand, power factor, surcharges as
-listed, minimum.
+Components are evaluated in the order energy, standing, demand, those of plugins, power factor,
+surcharges as listed, minimum.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from meterplex.domain.money import Rounding
 from meterplex.domain.registers import ELECTRICITY, GAS, HEAT, WATER, Unit, Utility
+from meterplex.domain.tariff.components import Component
 
 BASE_UNITS: Final[dict[Utility, Unit]] = {
     ELECTRICITY: Unit.KWH,
@@ -57,6 +58,8 @@ class ComponentKind(StrEnum):
     ENERGY = "energy"
     STANDING = "standing"
     DEMAND = "demand"
+    PLUGIN = "plugin"
+    """A component that a plugin brings; it goes by its name."""
     POWER_FACTOR = "power_factor"
     SURCHARGE = "surcharge"
     MINIMUM = "minimum"
@@ -229,6 +232,7 @@ class TariffVersion:
         billing_span: month or year of one bill; amounts are rounded cumulatively inside it.
         blocks: used by seasons that have none of their own; may then be empty.
         prices: likewise, [block][band] per base unit of the utility.
+        components: those of plugins, by kind and then as listed.
     """
 
     id: str
@@ -248,6 +252,7 @@ class TariffVersion:
     holidays: Holidays = field(default=Holidays())
     standing: tuple[Standing, ...] = ()
     demand: tuple[Demand, ...] = ()
+    components: tuple[Component, ...] = ()
     power_factor: PowerFactor | None = None
     surcharges: tuple[Surcharge, ...] = ()
     minimum: Minimum | None = None
