@@ -16,6 +16,7 @@ from meterplex.db.types import (
     TextSet,
     UtcDateTime,
 )
+from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.domain.estate import LinkState, LostReason
 from meterplex.domain.readings import EventKind, ReadingQuality, ReadingSource
@@ -31,7 +32,7 @@ metadata: Final = sa.MetaData(
 )
 
 
-def _organisation() -> sa.Column[Any]:
+def organisation_key() -> sa.Column[Any]:
     return sa.Column(
         "organisation_id",
         sa.Uuid,
@@ -40,29 +41,31 @@ def _organisation() -> sa.Column[Any]:
     )
 
 
-def _identified(name: str, *rest: sa.schema.SchemaItem) -> sa.Table:
+def identified(name: str, *rest: sa.schema.SchemaItem) -> sa.Table:
     """Return a table keyed by (organisation_id, id)."""
     return sa.Table(
-        name, metadata, _organisation(), sa.Column("id", sa.Uuid, primary_key=True), *rest
+        name, metadata, organisation_key(), sa.Column("id", sa.Uuid, primary_key=True), *rest
     )
 
 
-def _of(target: str) -> sa.ForeignKeyConstraint:
+def of(target: str) -> sa.ForeignKeyConstraint:
     """Return the foreign key of the column ``<target>_id``."""
-    return _reference(f"{target}_id", target)
+    return reference(f"{target}_id", target)
 
 
-def _reference(column: str, target: str) -> sa.ForeignKeyConstraint:
+def reference(column: str, target: str) -> sa.ForeignKeyConstraint:
+    """Return a foreign key into the same organisation."""
     return sa.ForeignKeyConstraint(
         ["organisation_id", column], [f"{target}.organisation_id", f"{target}.id"]
     )
 
 
-def _text(name: str) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, nullable=False)
+def text(name: str, *, default: str | None = None) -> sa.Column[Any]:
+    """Return a column of text; ``default`` is what rows got that are older than the column."""
+    return sa.Column(name, sa.Text, nullable=False, server_default=default)
 
 
-def _id(name: str, *, nullable: bool = False) -> sa.Column[Any]:
+def id_column(name: str, *, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.Uuid, nullable=nullable)
 
 
@@ -78,83 +81,83 @@ organisation: Final = sa.Table(
     "organisation",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
-    _text("name"),
-    _text("currency"),
-    _text("language"),
+    text("name"),
+    text("currency"),
+    text("language"),
 )
 
-site: Final = _identified(
+site: Final = identified(
     "site",
-    _text("code"),
-    _text("name"),
-    _text("time_zone"),
+    text("code"),
+    text("name"),
+    text("time_zone"),
     sa.Column("utilities", TextSet, nullable=False),
     sa.Column("reading_interval", Seconds, nullable=False),
     sa.UniqueConstraint("organisation_id", "code"),
 )
 
-building: Final = _identified(
+building: Final = identified(
     "building",
-    _id("site_id"),
-    _text("code"),
-    _text("name"),
-    _of("site"),
+    id_column("site_id"),
+    text("code"),
+    text("name"),
+    of("site"),
     sa.UniqueConstraint("organisation_id", "site_id", "code"),
 )
 
-unit: Final = _identified(
+unit: Final = identified(
     "unit",
-    _id("site_id"),
-    _id("building_id"),
-    _text("code"),
-    _text("floor"),
+    id_column("site_id"),
+    id_column("building_id"),
+    text("code"),
+    text("floor"),
     sa.Column("area_m2", ExactDecimal),
-    _of("site"),
-    _of("building"),
+    of("site"),
+    of("building"),
     sa.UniqueConstraint("organisation_id", "site_id", "code"),
 )
 
-gateway: Final = _identified(
+gateway: Final = identified(
     "gateway",
-    _id("site_id"),
-    _text("code"),
-    _text("dialect"),
-    _text("registration"),
-    _text("secret_file"),
+    id_column("site_id"),
+    text("code"),
+    text("dialect"),
+    text("registration"),
+    text("secret_file"),
     *_link_state(),
-    _of("site"),
+    of("site"),
     sa.UniqueConstraint("organisation_id", "site_id", "code"),
 )
 
-channel: Final = _identified(
+channel: Final = identified(
     "channel",
-    _id("site_id"),
-    _text("code"),
-    _text("url"),
-    _id("gateway_id", nullable=True),
+    id_column("site_id"),
+    text("code"),
+    text("url"),
+    id_column("gateway_id", nullable=True),
     sa.Column("window_start", sa.Time, nullable=False),
     sa.Column("window_end", sa.Time, nullable=False),
     sa.Column("devices_max", sa.Integer),
     *_link_state(),
-    _of("site"),
-    _of("gateway"),
+    of("site"),
+    of("gateway"),
     sa.UniqueConstraint("organisation_id", "site_id", "code"),
 )
 
-meter: Final = _identified(
+meter: Final = identified(
     "meter",
-    _id("site_id"),
-    _id("channel_id"),
-    _text("serial"),
-    _text("model"),
-    _text("address"),
+    id_column("site_id"),
+    id_column("channel_id"),
+    text("serial"),
+    text("model"),
+    text("address"),
     sa.Column("reading_interval", Seconds),
     sa.Column("settings", JSON_OBJECT, nullable=False),
     *_link_state(),
     sa.Column("flags", TextSet, nullable=False),
     sa.Column("removed_at", UtcDateTime),
-    _of("site"),
-    _of("channel"),
+    of("site"),
+    of("channel"),
     sa.UniqueConstraint("organisation_id", "serial"),
 )
 sa.Index(
@@ -167,30 +170,37 @@ sa.Index(
     postgresql_where=meter.c.removed_at.is_(None),
 )
 
-usage_point: Final = _identified(
+usage_point: Final = identified(
     "usage_point",
-    _id("site_id"),
-    _text("code"),
-    _text("utility"),
-    _id("unit_id", nullable=True),
-    _id("parent_id", nullable=True),
-    _of("site"),
-    _of("unit"),
-    _reference("parent_id", "usage_point"),
+    id_column("site_id"),
+    text("code"),
+    text("utility"),
+    id_column("unit_id", nullable=True),
+    id_column("parent_id", nullable=True),
+    of("site"),
+    of("unit"),
+    reference("parent_id", "usage_point"),
     sa.UniqueConstraint("organisation_id", "site_id", "code"),
     sa.CheckConstraint("parent_id <> id", name="not_its_own_parent"),
 )
 
-binding: Final = _identified(
+binding: Final = identified(
     "binding",
-    _id("meter_id"),
-    _id("usage_point_id"),
+    id_column("meter_id"),
+    id_column("usage_point_id"),
     sa.Column("since", UtcDateTime, nullable=False),
     sa.Column("until", UtcDateTime),
     sa.Column("ct", ExactDecimal, nullable=False),
     sa.Column("pt", ExactDecimal, nullable=False),
-    _of("meter"),
-    _of("usage_point"),
+    id_column("account_id", nullable=True),
+    sa.Column("mode", EnumText(AccountMode)),
+    text("tariff", default=""),
+    sa.Column("price_override", JSON_OBJECT),
+    sa.Column("frozen", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("sole_seller", sa.Boolean, nullable=False, server_default=sa.true()),
+    of("meter"),
+    of("usage_point"),
+    of("account"),
     sa.CheckConstraint("until >= since", name="ends_after_start"),
 )
 for _name, _column in (("meter", "meter_id"), ("usage_point", "usage_point_id")):
@@ -204,14 +214,15 @@ for _name, _column in (("meter", "meter_id"), ("usage_point", "usage_point_id"))
     )
 sa.Index("ix_binding_usage_point", binding.c.organisation_id, binding.c.usage_point_id)
 sa.Index("ix_binding_meter", binding.c.organisation_id, binding.c.meter_id)
+sa.Index("ix_binding_account", binding.c.organisation_id, binding.c.account_id)
 
 register_type: Final = sa.Table(
     "register_type",
     metadata,
     sa.Column("id", sa.SmallInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-    _text("slug"),
-    _text("obis"),
-    _text("unit"),
+    text("slug"),
+    text("obis"),
+    text("unit"),
     sa.Column("resolution_exponent", sa.SmallInteger, nullable=False),
     sa.Column("cumulative", sa.Boolean, nullable=False),
     sa.UniqueConstraint("slug"),
@@ -228,21 +239,21 @@ reading: Final = sa.Table(
     sa.Column("value", sa.BigInteger, nullable=False),
     sa.Column("quality", EnumText(ReadingQuality), nullable=False),
     sa.Column("source", EnumText(ReadingSource), nullable=False),
-    _text("reason"),
+    text("reason"),
     sa.Column("received_at", UtcDateTime, nullable=False),
-    _of("meter"),
+    of("meter"),
     sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (read_at)",
 )
 """``value`` counts steps of the register's resolution. Monthly partitions on PostgreSQL."""
 
-reading_run: Final = _identified(
+reading_run: Final = identified(
     "reading_run",
-    _id("channel_id"),
+    id_column("channel_id"),
     sa.Column("source", EnumText(ReadingSource), nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime, nullable=False),
-    _of("channel"),
+    of("channel"),
 )
 sa.Index(
     "ix_reading_run_channel_time",
@@ -257,21 +268,21 @@ reading_run_meter: Final = sa.Table(
     sa.Column("organisation_id", sa.Uuid, primary_key=True),
     sa.Column("run_id", sa.Uuid, primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True),
-    _id("meter_id"),
+    id_column("meter_id"),
     sa.Column("failure", sa.Text),
-    _reference("run_id", "reading_run"),
-    _of("meter"),
+    reference("run_id", "reading_run"),
+    of("meter"),
 )
 """The meters of a run in order; ``failure`` is NULL for the ones that were read."""
 
-device_event: Final = _identified(
+device_event: Final = identified(
     "device_event",
-    _text("subject"),
-    _id("subject_id"),
+    text("subject"),
+    id_column("subject_id"),
     sa.Column("kind", EnumText(EventKind), nullable=False),
-    _text("code"),
+    text("code"),
     sa.Column("at", UtcDateTime, nullable=False),
-    _text("detail"),
+    text("detail"),
 )
 sa.Index(
     "ix_device_event_subject_time",
@@ -281,21 +292,23 @@ sa.Index(
 )
 sa.Index("ix_device_event_time", device_event.c.organisation_id, device_event.c.at)
 
-command: Final = _identified(
+command: Final = identified(
     "command",
-    _id("meter_id"),
+    id_column("meter_id"),
     sa.Column("kind", EnumText(CommandKind), nullable=False),
-    _text("asked_by"),
+    text("asked_by"),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("not_after", UtcDateTime, nullable=False),
     sa.Column("arguments", JSON_OBJECT, nullable=False),
-    _id("batch_id", nullable=True),
+    id_column("batch_id", nullable=True),
     sa.Column("state", EnumText(CommandState), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("sent_at", UtcDateTime),
     sa.Column("settled_at", UtcDateTime),
-    _text("outcome"),
-    _of("meter"),
+    text("outcome"),
+    text("cause", default=""),
+    id_column("approval_id", nullable=True),
+    of("meter"),
 )
 _unsettled: Final = sa.text("state IN ('queued', 'sent', 'unknown')")
 sa.Index(
@@ -313,14 +326,14 @@ sa.Index("ix_command_batch", command.c.organisation_id, command.c.batch_id)
 audit_entry: Final = sa.Table(
     "audit_entry",
     metadata,
-    _organisation(),
+    organisation_key(),
     sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("at", UtcDateTime, nullable=False),
-    _text("operator"),
-    _text("action"),
-    _text("subject"),
+    text("operator"),
+    text("action"),
+    text("subject"),
     sa.Column("detail", JSON_OBJECT, nullable=False),
-    _text("previous_hash"),
-    _text("hash"),
+    text("previous_hash"),
+    text("hash"),
     sa.Index(None, "organisation_id", "action", "sequence"),
 )

@@ -5,6 +5,8 @@
     QUEUED -> SENT -> CONFIRMED   read back in the wanted state
        |        |---> REFUSED     the device said no, or keeps another state
        |        `---> UNKNOWN     sent, not proven: read before anything else
+       |-> QUARANTINED            too many disconnects at once: QUEUED again, or FAILED,
+       |                          by a person
        |-> EXPIRED                not_after passed before it was sent, or sent again
        `-> FAILED                 never sent (wrong capability, bad values, overruled), or a read
                                   that got no answer
@@ -48,6 +50,8 @@ class CommandKind(StrEnum):
 class CommandState(StrEnum):
     """See the module's picture."""
 
+    QUARANTINED = "quarantined"
+    """Over the limit of disconnects: a person decides, it never goes by itself."""
     QUEUED = "queued"
     SENT = "sent"
     CONFIRMED = "confirmed"
@@ -58,7 +62,15 @@ class CommandState(StrEnum):
 
 
 MOVES: Final[dict[CommandState, frozenset[CommandState]]] = {
-    CommandState.QUEUED: frozenset({CommandState.SENT, CommandState.EXPIRED, CommandState.FAILED}),
+    CommandState.QUARANTINED: frozenset({CommandState.QUEUED, CommandState.FAILED}),
+    CommandState.QUEUED: frozenset(
+        {
+            CommandState.SENT,
+            CommandState.EXPIRED,
+            CommandState.FAILED,
+            CommandState.QUARANTINED,
+        }
+    ),
     CommandState.SENT: frozenset(
         {
             CommandState.CONFIRMED,
@@ -100,6 +112,8 @@ class Command:
         arguments: of its kind, as text: prices, limits, a local time, a calendar.
         not_after: it is never sent later than this.
         asked_by: operator or rule.
+        cause: why supply is taken away (a ``supply_gate.Cause``); empty for other commands.
+        approval_id: of two people, where the action needs them.
         attempts: how often its control frame may have left.
         outcome: one line for people; empty while QUEUED.
     """
@@ -118,3 +132,5 @@ class Command:
     sent_at: datetime | None = None
     settled_at: datetime | None = None
     outcome: str = ""
+    cause: str = ""
+    approval_id: UUID | None = None

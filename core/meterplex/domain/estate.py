@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import NewType
+from typing import Any, NewType
 from uuid import UUID
 
+from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.registers import Utility
 
 OrganisationId = NewType("OrganisationId", UUID)
@@ -23,6 +24,7 @@ ChannelId = NewType("ChannelId", UUID)
 MeterId = NewType("MeterId", UUID)
 UsagePointId = NewType("UsagePointId", UUID)
 BindingId = NewType("BindingId", UUID)
+AccountId = NewType("AccountId", UUID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +207,15 @@ class UsagePoint:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One meter at one usage point, from a time on, until the next binding of either.
+    """One meter at one usage point for one account; a change of any opens a new binding.
 
     Attributes:
+        account_id: who pays; None for common areas and where nobody is charged.
+        mode: how is paid; None without an account.
+        tariff: code of its own tariff (F83); empty takes the account's.
+        price_override: see ``domain.tariff.override``; None for none.
+        frozen: no vends are delivered to it now: it is being swapped or closed.
+        sole_seller: nobody else sells credit to this meter (no cards, no handhelds).
         ct: current transformer ratio (secondary 1), pt: voltage transformer ratio. Readings times
             ct times pt are primary values; applied once, in charging and reports.
     """
@@ -220,3 +228,9 @@ class Binding:
     until: datetime | None = None
     ct: Decimal = Decimal(1)
     pt: Decimal = Decimal(1)
+    account_id: AccountId | None = None
+    mode: AccountMode | None = None
+    tariff: str = ""
+    price_override: Mapping[str, Any] | None = None
+    frozen: bool = False
+    sole_seller: bool = True
