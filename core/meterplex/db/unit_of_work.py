@@ -22,6 +22,7 @@ from meterplex.db.estate import (
     UsagePoints,
 )
 from meterplex.db.events import DeviceEvents, ReadingRuns
+from meterplex.db.operators import Approvals, Operators
 from meterplex.db.readings import Readings
 from meterplex.db.registers import Registers
 
@@ -53,6 +54,8 @@ class UnitOfWork:
     runs: ReadingRuns
     events: DeviceEvents
     commands: Commands
+    operators: Operators
+    approvals: Approvals
     audit: AuditLog
 
     def __init__(self, engine: AsyncEngine, turn: asyncio.Lock | None = None) -> None:
@@ -145,4 +148,6 @@ class UnitOfWork:
         self.runs = ReadingRuns(connection)
         self.events = DeviceEvents(connection)
         self.commands = Commands(connection)
+        self.operators = Operators(connection)
+        self.approvals = Approvals(connection)
         self.audit = AuditLog(connection)
