@@ -1,5 +1,6 @@
 import asyncio
 from argparse import Namespace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,13 @@ async def test_check_names_what_differs_from_the_models(database_url: str, chang
     assert change.split()[2] in " ".join(differences)
 
 
-async def test_downgrade_by_one_takes_back_what_the_last_revision_made(database_url: str) -> None:
-    await migrations.downgrade(database_url, "-1")
-    assert not await tables_of(database_url) & set(metadata.tables)
+async def test_downgrade_goes_back_revision_by_revision(database_url: str) -> None:
+    left = [await tables_of(database_url)]
+    while await migrations.current(database_url) is not None:
+        await migrations.downgrade(database_url, "-1")
+        left.append(await tables_of(database_url))
+    assert all(after < before for before, after in pairwise(left))
+    assert not left[-1] & set(metadata.tables)
     await migrations.upgrade(database_url)
     assert await migrations.check(database_url) == ()
 

@@ -5,18 +5,18 @@
 raises ``NotFoundError``. Lists come in the order of their codes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from meterplex.db import tables
 from meterplex.db.errors import NotFoundError
+from meterplex.db.identified import IdentifiedRepository, columns_of
 from meterplex.db.repository import Repository
 from meterplex.domain.estate import (
+    AccountId,
     Binding,
     BindingId,
     Building,
@@ -46,7 +46,7 @@ class Organisations(Repository):
 
     async def add(self, organisation: Organisation) -> None:
         """Add one."""
-        await self._insert(tables.organisation, [_columns(organisation)])
+        await self._insert(tables.organisation, [columns_of(organisation)])
 
     async def get(self, organisation_id: OrganisationId) -> Organisation:
         """Return one.
@@ -73,85 +73,7 @@ class Organisations(Repository):
         return tuple(Organisation(**row) for row in rows)
 
 
-class EstateRepository(Repository, Generic[Thing]):
-    """Things of an organisation that are known by (organisation, identifier)."""
-
-    table: sa.Table
-    kind: Callable[..., Thing]
-    order = "code"
-    """Column that lists are ordered by."""
-
-    def _from_row(self, row: sa.RowMapping) -> Thing:
-        return self.kind(**row)
-
-    def _to_row(self, thing: Thing) -> dict[str, Any]:
-        return _columns(thing)
-
-    async def add(self, thing: Thing) -> None:
-        """Add one."""
-        await self.add_all([thing])
-
-    async def add_all(self, things: Iterable[Thing]) -> None:
-        """Add many in the order given; what is referred to comes first."""
-        await self._insert(self.table, [self._to_row(thing) for thing in things])
-
-    async def get(self, organisation_id: OrganisationId, identifier: UUID) -> Thing:
-        """Return one.
-
-        Raises:
-            NotFoundError: the organisation has none of this identifier.
-        """
-        thing = await self._find(organisation_id, self.table.c.id == identifier)
-        if thing is None:
-            raise NotFoundError(f"no {self.table.name} {identifier} in this organisation")
-        return thing
-
-    async def by_ids(
-        self, organisation_id: OrganisationId, identifiers: Collection[UUID]
-    ) -> Mapping[UUID, Thing]:
-        """Return those of some identifiers that the organisation has."""
-        things = await self._select(organisation_id, self.table.c.id.in_(identifiers))
-        return {thing.id: thing for thing in things}
-
-    async def replace(self, thing: Thing) -> None:
-        """Write all fields of one that is there.
-
-        Raises:
-            NotFoundError: the organisation has none of its identifier.
-        """
-        row = self._to_row(thing)
-        where = self._is(thing.organisation_id, thing.id)
-        result = await self._execute(sa.update(self.table).where(where).values(row))
-        if result.rowcount == 0:
-            raise NotFoundError(f"no {self.table.name} {thing.id} in this organisation")
-
-    async def all(self, organisation_id: OrganisationId) -> tuple[Thing, ...]:
-        """Return all of the organisation."""
-        return await self._select(organisation_id)
-
-    def _is(self, organisation_id: OrganisationId, identifier: UUID) -> sa.ColumnElement[bool]:
-        columns = self.table.c
-        return sa.and_(columns.organisation_id == organisation_id, columns.id == identifier)
-
-    async def _find(
-        self, organisation_id: OrganisationId, *where: sa.ColumnElement[bool]
-    ) -> Thing | None:
-        found = await self._select(organisation_id, *where)
-        return found[0] if found else None
-
-    async def _select(
-        self, organisation_id: OrganisationId, *where: sa.ColumnElement[bool]
-    ) -> tuple[Thing, ...]:
-        columns = self.table.c
-        rows = await self._rows(
-            sa.select(self.table)
-            .where(columns.organisation_id == organisation_id, *where)
-            .order_by(columns[self.order], columns.id)
-        )
-        return tuple(self._from_row(row) for row in rows)
-
-
-class Sites(EstateRepository[Site]):
+class Sites(IdentifiedRepository[Site]):
     """The sub-properties."""
 
     table = tables.site
@@ -162,7 +84,7 @@ class Sites(EstateRepository[Site]):
         return await self._find(organisation_id, tables.site.c.code == code)
 
 
-class InSite(EstateRepository[Thing]):
+class InSite(IdentifiedRepository[Thing]):
     """Things of a site."""
 
     async def in_site(self, organisation_id: OrganisationId, site_id: SiteId) -> tuple[Thing, ...]:
@@ -259,7 +181,7 @@ class Channels(LinkedRepository[Channel], CodedInSite[Channel]):
         return Channel(**columns, window=window)
 
     def _to_row(self, thing: Channel) -> dict[str, Any]:
-        row = _columns(thing)
+        row = columns_of(thing)
         window: ReadingWindow = row.pop("window")
         return row | {"window_start": window.start, "window_end": window.end}
 
@@ -272,7 +194,7 @@ class Meters(LinkedRepository[Meter]):
     order = "serial"
 
     def _to_row(self, thing: Meter) -> dict[str, Any]:
-        row = _columns(thing)
+        row = columns_of(thing)
         return row | {"settings": dict(thing.settings)}
 
     async def all(self, organisation_id: OrganisationId) -> tuple[Meter, ...]:
@@ -329,7 +251,7 @@ class Meters(LinkedRepository[Meter]):
         return tables.meter.c.removed_at.is_(None)
 
 
-class Bindings(EstateRepository[Binding]):
+class Bindings(IdentifiedRepository[Binding]):
     """Which meter is at which usage point; lists come in the order of their beginnings."""
 
     table = tables.binding
@@ -359,6 +281,12 @@ class Bindings(EstateRepository[Binding]):
             organisation_id, columns.meter_id == meter_id, columns.until.is_(None)
         )
 
+    async def of_account(
+        self, organisation_id: OrganisationId, account_id: AccountId
+    ) -> tuple[Binding, ...]:
+        """Return all bindings of an account, the ended ones too."""
+        return await self._select(organisation_id, tables.binding.c.account_id == account_id)
+
     async def open(self, organisation_id: OrganisationId) -> tuple[Binding, ...]:
         """Return all bindings that have not ended."""
         return await self._select(organisation_id, tables.binding.c.until.is_(None))
@@ -375,8 +303,3 @@ class Bindings(EstateRepository[Binding]):
         result = await self._execute(sa.update(tables.binding).where(where).values(until=until))
         if result.rowcount == 0:
             raise NotFoundError(f"no open binding {binding_id} in this organisation")
-
-
-def _columns(thing: "Organisation | Thing") -> dict[str, Any]:
-    """Return the fields of a flat dataclass by name."""
-    return {field.name: getattr(thing, field.name) for field in fields(thing)}

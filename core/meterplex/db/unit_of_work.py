@@ -7,6 +7,7 @@ from typing import Final, Self
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from meterplex.db.accounts import Accounts, BindingOpenings, Customers, Wallets
 from meterplex.db.audit import AuditLog
 from meterplex.db.commands import Commands
 from meterplex.db.errors import DatabaseUnavailableError, translate
@@ -22,9 +23,13 @@ from meterplex.db.estate import (
     UsagePoints,
 )
 from meterplex.db.events import DeviceEvents, ReadingRuns
+from meterplex.db.ledger import Ledger
 from meterplex.db.operators import Approvals, Operators
+from meterplex.db.outbox import Outbox
 from meterplex.db.readings import Readings
 from meterplex.db.registers import Registers
+from meterplex.db.site_records import SiteRecords
+from meterplex.db.tariff_versions import TariffVersions
 
 TURN_WAIT_S: Final = 30
 
@@ -56,6 +61,14 @@ class UnitOfWork:
     commands: Commands
     operators: Operators
     approvals: Approvals
+    customers: Customers
+    accounts: Accounts
+    binding_openings: BindingOpenings
+    wallets: Wallets
+    tariff_versions: TariffVersions
+    site_records: SiteRecords
+    ledger: Ledger
+    outbox: Outbox
     audit: AuditLog
 
     def __init__(self, engine: AsyncEngine, turn: asyncio.Lock | None = None) -> None:
@@ -150,4 +163,12 @@ class UnitOfWork:
         self.commands = Commands(connection)
         self.operators = Operators(connection)
         self.approvals = Approvals(connection)
+        self.customers = Customers(connection)
+        self.accounts = Accounts(connection)
+        self.binding_openings = BindingOpenings(connection)
+        self.wallets = Wallets(connection)
+        self.tariff_versions = TariffVersions(connection)
+        self.site_records = SiteRecords(connection)
+        self.ledger = Ledger(connection)
+        self.outbox = Outbox(connection)
         self.audit = AuditLog(connection)

@@ -1,0 +1,91 @@
+"""Repository of the outbox: what is to follow from a committed fact, at least once, in order."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from meterplex.db import money_tables as tables
+from meterplex.db.identified import columns_of
+from meterplex.db.repository import Repository
+from meterplex.domain.estate import OrganisationId
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """Something to be done because of what was committed with it.
+
+    Attributes:
+        topic: says who does it.
+        subject: what it is about, as the topic names it.
+        due_at: not before.
+    """
+
+    id: UUID
+    organisation_id: OrganisationId
+    topic: str
+    subject: str
+    created_at: datetime
+    due_at: datetime
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    done_at: datetime | None = None
+    last_error: str = ""
+
+
+class Outbox(Repository):
+    """The outbox of all organisations."""
+
+    async def add_all(self, messages: Iterable[OutboxMessage]) -> None:
+        """Add messages."""
+        rows = [columns_of(each) | {"payload": dict(each.payload)} for each in messages]
+        await self._insert(tables.outbox, rows)
+
+    async def take_due(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
+        """Return messages that are due, oldest first, held until the transaction ends.
+
+        Those that another program holds are left out.
+        """
+        columns = tables.outbox.c
+        rows = await self._rows(
+            sa.select(tables.outbox)
+            .where(columns.done_at.is_(None), columns.due_at <= now)
+            .order_by(columns.due_at, columns.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return tuple(OutboxMessage(**row) for row in rows)
+
+    async def open_count(self) -> int:
+        """Return how many messages wait."""
+        columns = tables.outbox.c
+        result = await self._execute(
+            sa.select(sa.func.count()).select_from(tables.outbox).where(columns.done_at.is_(None))
+        )
+        return int(result.scalar_one())
+
+    async def finish(self, message: OutboxMessage, at: datetime) -> bool:
+        """Note that a message was done; of several callers one wins."""
+        return await self._change(message, done_at=at, attempts=message.attempts + 1)
+
+    async def put_off(self, message: OutboxMessage, due_at: datetime, error: str) -> bool:
+        """Note that a message could not be done, and when it is tried again."""
+        return await self._change(
+            message, due_at=due_at, attempts=message.attempts + 1, last_error=error
+        )
+
+    async def _change(self, message: OutboxMessage, **values: object) -> bool:
+        columns = tables.outbox.c
+        result = await self._execute(
+            sa.update(tables.outbox)
+            .where(
+                columns.organisation_id == message.organisation_id,
+                columns.id == message.id,
+                columns.done_at.is_(None),
+            )
+            .values(**values)
+        )
+        return result.rowcount > 0
