@@ -6,8 +6,8 @@ a hook raises or returns another type, it declares what another plugin has) beco
 because a joint call ends at the first one that raises.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import metadata
 from importlib.metadata import EntryPoint
@@ -18,20 +18,23 @@ import pluggy
 
 from meterplex import __version__
 from meterplex.domain.registers import STANDARD_REGISTERS, RegisterType
+from meterplex.domain.tariff import ComponentError
 from meterplex.sdk import hookspecs
+from meterplex.sdk.accounts import AccountEvent
 from meterplex.sdk.channels import ChannelType
 from meterplex.sdk.drivers import MeterDriver
 from meterplex.sdk.errors import DriverError, PluginError
 from meterplex.sdk.links import Link
 from meterplex.sdk.models import MeterModel
 from meterplex.sdk.settings import complete_settings, refuse_unknown
+from meterplex.sdk.tariff import TariffComponent
 from meterplex.sdk.twins import DeviceTwin
 
 ENTRY_POINT_GROUP: Final = "meterplex"
 BUILTIN_NAME: Final = "meterplex"
 """Name under which the core's own hook modules are shown."""
 
-Declared = TypeVar("Declared", MeterModel, ChannelType)
+Declared = TypeVar("Declared", MeterModel, ChannelType, TariffComponent)
 Made = TypeVar("Made")
 
 
@@ -57,8 +60,11 @@ class PluginStatus:
         problems: one line each: what it did wrong at load, and why it was disabled.
         models: ids of the models it gives.
         channel_types: schemes of the channel types it gives.
-        failures: how often its drivers failed by their own fault since the start.
+        failures: how often its drivers, components and listeners failed by their own fault since
+            the start.
         last_failure: where and why, of the latest of them.
+        components: kinds of the tariff components it gives.
+        hears_accounts: whether it is told of account events.
     """
 
     name: str
@@ -70,6 +76,16 @@ class PluginStatus:
     channel_types: tuple[str, ...]
     failures: int = 0
     last_failure: str = ""
+    components: tuple[str, ...] = ()
+    hears_accounts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventFailure:
+    """A plugin that could not take an account event; it is to be told again."""
+
+    plugin: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -102,6 +118,8 @@ class _Plugin:
     problems: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     channel_types: list[str] = field(default_factory=list)
+    components: list[str] = field(default_factory=list)
+    listeners: list[object] = field(default_factory=list)
     disabled_because: str | None = None
     failures: int = 0
     last_failure: str = ""
@@ -109,13 +127,17 @@ class _Plugin:
     def border(self, where: str) -> _Border:
         return _Border(where, self.problems)
 
+    def count(self, where: str, error: BaseException) -> None:
+        self.failures += 1
+        self.last_failure = f"{where}: {describe(error)}"
+
     @property
     def state(self) -> PluginState:
         if self.disabled_because is not None:
             return PluginState.DISABLED
         if not self.problems:
             return PluginState.LOADED
-        gives = self.models or self.channel_types
+        gives = self.models or self.channel_types or self.components or self.listeners
         return PluginState.DEGRADED if gives else PluginState.FAILED
 
     def status(self) -> PluginStatus:
@@ -130,6 +152,8 @@ class _Plugin:
             channel_types=tuple(self.channel_types),
             failures=self.failures,
             last_failure=self.last_failure,
+            components=tuple(self.components),
+            hears_accounts=bool(self.listeners),
         )
 
 
@@ -142,6 +166,7 @@ class PluginManager:
         self._plugins: list[_Plugin] = []
         self._models: dict[str, MeterModel] = {}
         self._channel_types: dict[str, ChannelType] = {}
+        self._components: dict[str, TariffComponent] = {}
         self._owner_of_model: dict[str, _Plugin] = {}
         self._owner_of_scheme: dict[str, _Plugin] = {}
         self._registers: dict[str, RegisterType] = dict(STANDARD_REGISTERS)
@@ -180,6 +205,11 @@ class PluginManager:
     def channel_types(self) -> Mapping[str, ChannelType]:
         """Every channel type, by URL scheme."""
         return MappingProxyType(self._channel_types)
+
+    @property
+    def tariff_components(self) -> Mapping[str, TariffComponent]:
+        """Every component that plugins bring to tariffs, by kind."""
+        return MappingProxyType(self._components)
 
     @property
     def registers(self) -> Mapping[str, RegisterType]:
@@ -283,8 +313,43 @@ class PluginManager:
         owner = self._owner_of_model.get(model_id)
         if owner is None or owner.disabled_because is not None:
             return
-        owner.failures += 1
-        owner.last_failure = f"{model_id}, {where}: {describe(error)}"
+        owner.count(f"{model_id}, {where}", error)
+
+    def report_component_failure(self, error: ComponentError) -> None:
+        """Count a rating that a plugin's tariff component is to blame for."""
+        for plugin in self._plugins:
+            if plugin.name == error.plugin:
+                plugin.count(f"tariff component {error.kind}", error)
+
+    def tell_account_event(
+        self, event: AccountEvent, only: Collection[str] | None = None
+    ) -> tuple[EventFailure, ...]:
+        """Tell every plugin in service that listens; call it from a thread, plugins may do I/O.
+
+        Args:
+            only: names of the plugins to tell, those that failed before; None tells all.
+
+        Returns:
+            The plugins that raised; they are to be told again.
+        """
+        return tuple(
+            EventFailure(plugin.name, plugin.last_failure)
+            for plugin in self._plugins
+            if plugin.listeners and plugin.disabled_because is None
+            if only is None or plugin.name in only
+            if not self._told(plugin, event)
+        )
+
+    def _told(self, plugin: _Plugin, event: AccountEvent) -> bool:
+        """Tell one plugin; whether none of its listeners raised."""
+        raised: list[str] = []
+        for listener in plugin.listeners:
+            with _Border("hook meterplex_account_event", raised):
+                self._caller(listener, "meterplex_account_event")(event=event)
+        if raised:
+            plugin.failures += len(raised)
+            plugin.last_failure = raised[-1]
+        return not raised
 
     # -- loading -------------------------------------------------------------------------------
 
@@ -319,6 +384,10 @@ class PluginManager:
         for channel_type in self._declared(plugin, "meterplex_channel_types", ChannelType):
             with plugin.border(f"channel type {channel_type.scheme!r}"):
                 self._add_channel_type(plugin, channel_type)
+        for component in self._declared(plugin, "meterplex_tariff_components", TariffComponent):
+            with plugin.border(f"tariff component {component.kind!r}"):
+                self._add_component(plugin, component)
+        plugin.listeners += self._implementing(plugin, "meterplex_account_event")
 
     def _check_hooks(self, plugin: _Plugin) -> None:
         callers = [
@@ -334,10 +403,7 @@ class PluginManager:
 
     def _declared(self, plugin: _Plugin, hook: str, kind: type[Declared]) -> list[Declared]:
         declared: list[Declared] = []
-        for module in plugin.modules:
-            callers = self._hooks.get_hookcallers(module) or ()
-            if hook not in {caller.name for caller in callers}:
-                continue
+        for module in self._implementing(plugin, hook):
             with plugin.border(f"hook {hook}"):
                 items = tuple(self._answer(module, hook))
                 declared += [item for item in items if isinstance(item, kind)]
@@ -349,9 +415,21 @@ class PluginManager:
                 ]
         return declared
 
-    def _answer(self, module: object, hook: str) -> Sequence[object]:
+    def _implementing(self, plugin: _Plugin, hook: str) -> list[object]:
+        """Return the modules of a plugin that implement a hook."""
+        return [
+            module
+            for module in plugin.modules
+            if hook in {caller.name for caller in self._hooks.get_hookcallers(module) or ()}
+        ]
+
+    def _caller(self, module: object, hook: str) -> pluggy.HookCaller:
+        """Return a hook's caller for one module alone."""
         others = [other for other in self._hooks.get_plugins() if other is not module]
-        answers: list[object] = self._hooks.subset_hook_caller(hook, others)()
+        return self._hooks.subset_hook_caller(hook, others)
+
+    def _answer(self, module: object, hook: str) -> Sequence[object]:
+        answers: list[object] = self._caller(module, hook)()
         answer = answers[0] if answers else None  # an answer of None is left out by pluggy
         if not isinstance(answer, Sequence) or isinstance(answer, str | bytes):
             raise PluginError(f"it returned {type(answer).__name__}, expected a sequence")
@@ -395,6 +473,16 @@ class PluginManager:
         self._channel_types[channel_type.scheme] = channel_type
         self._owner_of_scheme[channel_type.scheme] = plugin
         plugin.channel_types.append(channel_type.scheme)
+
+    def _add_component(self, plugin: _Plugin, component: TariffComponent) -> None:
+        if (known := self._components.get(component.kind)) is not None:
+            raise PluginError(
+                f"refused: plugin {known.plugin!r} declares it as well as plugin {plugin.name!r}"
+            )
+        _check_callable(component.charge, "charge")
+        _check_callable(component.check, "check")
+        self._components[component.kind] = replace(component, plugin=plugin.name)
+        plugin.components.append(component.kind)
 
     def _owner(self, model_id: str) -> _Plugin:
         try:

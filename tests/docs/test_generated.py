@@ -81,8 +81,7 @@ def render_hooks() -> str:
     parts = [HOOKS_HEAD + "\n" + paragraphs(hookspecs.__doc__ or "").partition("\n\n")[2]]
     for name, spec in hooks().items():
         signature = f"def {name}{inspect.signature(spec)}"
-        for module in ("collections.abc.", "meterplex.sdk.models.", "meterplex.sdk.channels."):
-            signature = signature.replace(module, "")
+        signature = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", signature)
         parts.append(
             f"## `{name}`\n\n```python\n{signature}\n```\n\n{paragraphs(spec.__doc__ or '')}"
         )

@@ -17,6 +17,7 @@ from meterplex.domain.registers import (
     Utility,
 )
 from meterplex.domain.supply import SupplyAction, SupplyMode, SupplyState
+from meterplex.sdk.accounts import AccountEvent, AccountEventKind
 from meterplex.sdk.capabilities import Capability
 from meterplex.sdk.channels import (
     ChannelSettings,
@@ -59,6 +60,16 @@ from meterplex.sdk.errors import (
 )
 from meterplex.sdk.links import Delimiter, Framing, Link, Span
 from meterplex.sdk.models import BusTolerance, ExchangeSize, MeterModel, Setting
+from meterplex.sdk.tariff import (
+    BillSoFar,
+    ChargeLine,
+    ComponentField,
+    ComponentKind,
+    ComponentLine,
+    ComponentSettings,
+    FieldKind,
+    TariffComponent,
+)
 from meterplex.sdk.twins import DeviceTwin
 
 __all__ = [
@@ -67,11 +78,19 @@ __all__ = [
     "HEAT",
     "STANDARD_REGISTERS",
     "WATER",
+    "AccountEvent",
+    "AccountEventKind",
+    "BillSoFar",
     "BusTolerance",
     "Capability",
     "ChannelSettings",
     "ChannelType",
     "ChannelUrl",
+    "ChargeLine",
+    "ComponentField",
+    "ComponentKind",
+    "ComponentLine",
+    "ComponentSettings",
     "CreditState",
     "DamagedReplyError",
     "Delimiter",
@@ -82,6 +101,7 @@ __all__ = [
     "DriverError",
     "ExchangeSize",
     "ExpiredError",
+    "FieldKind",
     "Framing",
     "FrozenPeriod",
     "FrozenValue",
@@ -112,6 +132,7 @@ __all__ = [
     "SupplyAction",
     "SupplyMode",
     "SupplyState",
+    "TariffComponent",
     "TouCalendar",
     "Transport",
     "Unit",

@@ -1,0 +1,1 @@
+"""meterplex plugin: prepaid water. For now the sewage charge of water tariffs."""

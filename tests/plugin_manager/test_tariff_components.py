@@ -1,0 +1,122 @@
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from importlib.metadata import EntryPoint
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+
+from meterplex import hookimpl
+from meterplex.domain.tariff import ComponentError
+from meterplex.plugin_manager import PluginManager, PluginState
+from meterplex.sdk import (
+    BillSoFar,
+    ComponentField,
+    ComponentLine,
+    ComponentSettings,
+    FieldKind,
+    TariffComponent,
+)
+
+
+def charge(settings: ComponentSettings, bill: BillSoFar) -> Sequence[ComponentLine]:
+    return (ComponentLine(bill.units * 2 * int(settings.decimal("price"))),)
+
+
+LEVY = TariffComponent(
+    kind="levy",
+    title="Levy",
+    fields=(ComponentField("price", FieldKind.DECIMAL, "per unit", Decimal(1)),),
+    charge=charge,
+)
+
+
+class MadeEntryPoint(EntryPoint):
+    """An entry point whose module is made on the spot."""
+
+    def load(self) -> object:
+        made = ModuleType(self.name)
+
+        @hookimpl
+        def meterplex_tariff_components() -> object:
+            return COMPONENTS[self.name]
+
+        setattr(made, meterplex_tariff_components.__name__, meterplex_tariff_components)
+        return made
+
+
+COMPONENTS: dict[str, object] = {
+    "river": (LEVY,),
+    "sea": (LEVY, replace(LEVY, kind="tide")),
+    "lake": "levy",
+    "pond": (LEVY, 7),
+    "brook": (replace(LEVY, kind="fish", charge=cast("Any", 5)),),
+}
+
+
+def load(*names: str) -> PluginManager:
+    return PluginManager.load(
+        entry_points=[MadeEntryPoint(name, f"made_{name}", "meterplex") for name in names]
+    )
+
+
+def test_hook_meterplex_tariff_components() -> None:
+    plugins = load("river")
+    assert dict(plugins.tariff_components) == {"levy": replace(LEVY, plugin="river")}
+    (river,) = plugins.plugins
+    assert (river.components, river.state) == (("levy",), PluginState.LOADED)
+
+
+def test_component_that_two_plugins_bring_is_refused_by_name_of_both() -> None:
+    plugins = load("river", "sea")
+    assert plugins.tariff_components["levy"].plugin == "river"
+    assert plugins.tariff_components["tide"].plugin == "sea"
+    sea = plugins.plugins[1]
+    assert sea.state is PluginState.DEGRADED
+    assert sea.problems == (
+        "tariff component 'levy': refused: plugin 'river' declares it as well as plugin 'sea'",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("lake", "hook meterplex_tariff_components: it returned str, expected a sequence"),
+        (
+            "pond",
+            "hook meterplex_tariff_components: item 1 is of type int, expected TariffComponent",
+        ),
+        ("brook", "tariff component 'fish': charge is of type int, expected a callable"),
+    ],
+)
+def test_wrong_declaration_is_a_problem_of_its_plugin(name: str, problem: str) -> None:
+    (plugin,) = load(name).plugins
+    assert plugin.problems == (problem,)
+
+
+def test_failed_rating_is_counted_for_the_components_plugin() -> None:
+    plugins = load("river", "sea")
+    plugins.report_component_failure(ComponentError("sea", "tide", "tide", "raised KeyError: 1"))
+    river, sea = plugins.plugins
+    assert (river.failures, sea.failures) == (0, 1)
+    assert "tide" in sea.last_failure
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replace(LEVY, kind="Levy"), "component kind 'Levy': expected lower-case"),
+        (lambda: replace(LEVY, kind="energy"), "component kind 'energy': the core has it itself"),
+        (lambda: ComponentField("name", FieldKind.TEXT, "whose"), "field 'name': expected"),
+        (lambda: ComponentField("Price", FieldKind.DECIMAL, "dear"), "field 'Price': expected"),
+        (lambda: ComponentField("price", FieldKind.DECIMAL, "dear", 1), "default 1 is no decimal"),
+        (lambda: ComponentField("count", FieldKind.INTEGER, "n", "1"), "default '1' is no integer"),
+    ],
+    ids=["kind", "core's kind", "reserved", "field", "decimal", "integer"],
+)
+def test_declaration_that_cannot_be_is_refused_at_once(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
