@@ -100,6 +100,17 @@ class HeadendSettings(msgspec.Struct, frozen=True):
     call_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
 
 
+class ReceiptSettings(msgspec.Struct, frozen=True):
+    """``[receipt]``.
+
+    Attributes:
+        font: TrueType or OpenType file with Chinese letters to print receipts with; empty takes
+            that of Debian's fonts-wqy-microhei.
+    """
+
+    font: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All settings of the program, by table of the file."""
 
@@ -108,6 +119,7 @@ class Settings(msgspec.Struct, frozen=True):
     log: LogSettings = LogSettings()
     reading: ReadingSettings = ReadingSettings()
     headend: HeadendSettings = HeadendSettings()
+    receipt: ReceiptSettings = ReceiptSettings()
 
 
 @dataclass(frozen=True, slots=True)
