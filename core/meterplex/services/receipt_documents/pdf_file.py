@@ -4,6 +4,7 @@ The sheet is first broken into lines of known height, which gives the length of 
 pages of a long receipt, and then drawn line by line.
 """
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,13 +183,9 @@ class _Typesetter:
             amounts = []
 
     def _wrap(self, text: str, width_mm: float, size_pt: float) -> list[str]:
-        """Return the lines of a text; broken at spaces, else anywhere, as Chinese is."""
         lines: list[str] = []
         while text:
-            end = self._fitting(text, width_mm, size_pt)
-            space = text.rfind(" ", 0, end + 1)
-            if end < len(text) and space > 0 and text[end - 1].isascii():
-                end = space
+            end = _break(text, self._fitting(text, width_mm, size_pt))
             lines.append(text[:end].rstrip())
             text = text[end:].lstrip()
         return lines
@@ -201,6 +198,33 @@ class _Typesetter:
             if width > width_mm:
                 return max(at, 1)
         return len(text)
+
+
+_CLOSING: Final = ("Pe", "Pf", "Po")
+"""Unicode categories of marks that begin no line: closing brackets and quotes, full stops."""
+
+
+def _break(text: str, fitting: int) -> int:
+    """Return where to break a text of which so many letters fit on the line.
+
+    Latin words break at spaces and behind hyphens if that can be, Chinese anywhere but before a
+    closing mark.
+    """
+    if fitting == len(text) or text[fitting] == " ":
+        return fitting
+    if text[fitting - 1].isascii() and text[fitting].isascii():
+        return _word_start(text, fitting) or fitting
+    end = fitting
+    while end > 1 and unicodedata.category(text[end]) in _CLOSING:
+        end -= 1
+    return end
+
+
+def _word_start(text: str, end: int) -> int:
+    start = end
+    while start and text[start - 1].isascii() and text[start - 1] not in " -":
+        start -= 1
+    return start
 
 
 def _pages(lines: Sequence[_Line], height_mm: float) -> list[list[_Line]]:
