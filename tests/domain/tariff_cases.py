@@ -1,9 +1,11 @@
 """Random tariffs and use from a seed: rich in edges, small enough for a million of them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from random import Random
 
 from tests.domain.tariff_oracle import OracleBill
@@ -11,11 +13,17 @@ from tests.domain.tariff_oracle import OracleBill
 from meterplex.domain.money import Rounding
 from meterplex.domain.registers import ELECTRICITY, GAS, HEAT, WATER
 from meterplex.domain.tariff import (
+    BillSoFar,
     Block,
     BlockAllocation,
+    Component,
+    ComponentField,
+    ComponentLine,
+    ComponentSettings,
     DayPlan,
     DayType,
     Demand,
+    FieldKind,
     Holidays,
     Interval,
     Minimum,
@@ -27,6 +35,7 @@ from meterplex.domain.tariff import (
     Span,
     Standing,
     Surcharge,
+    TariffComponent,
     TariffVersion,
     Usage,
 )
@@ -78,7 +87,7 @@ def random_tariff(random: Random) -> TariffVersion:
     blocks = random_blocks(random)
     electric = random.random() < 0.6
     seasons = random_seasons(random, bands, blocks)
-    return TariffVersion(
+    tariff = TariffVersion(
         id="random",
         version=1,
         utility=ELECTRICITY if electric else random.choice((WATER, GAS, HEAT)),
@@ -108,6 +117,67 @@ def random_tariff(random: Random) -> TariffVersion:
         surcharges=random_surcharges(random),
         minimum=Minimum(Span.MONTH, decimal(random, 9999, 2)) if random.random() < 0.2 else None,
     )
+    return with_components(random, tariff) if random.random() < 0.25 else tariff
+
+
+def charge_drain(settings: ComponentSettings, bill: BillSoFar) -> Sequence[ComponentLine]:
+    """Units above free ones, with a fee for each day: two lines that must be told apart."""
+    price, free = settings.decimal("price"), settings.decimal("free_units")
+    units = max(bill.units - bill.months * Fraction(free), Fraction(0))
+    return (
+        ComponentLine(units * Fraction(price), units, "m3", price, "drained"),
+        ComponentLine(bill.days * Fraction(price) / 7, block="pipe"),
+    )
+
+
+def charge_dues(settings: ComponentSettings, bill: BillSoFar) -> Sequence[ComponentLine]:
+    """A third of a percentage of all lines before it."""
+    so_far = sum(line.amount_units for line in bill.lines)
+    return (ComponentLine(Fraction(so_far * settings.integer("percent"), 3_000_000)),)
+
+
+DRAIN = TariffComponent(
+    kind="drain",
+    title="Drain",
+    fields=(
+        ComponentField("price", FieldKind.DECIMAL, "per unit"),
+        ComponentField("free_units", FieldKind.DECIMAL, "a month", Decimal(0)),
+    ),
+    charge=charge_drain,
+    plugin="drains",
+)
+DUES = TariffComponent(
+    kind="dues",
+    title="Dues",
+    fields=(ComponentField("percent", FieldKind.INTEGER, "of all before", 1),),
+    charge=charge_dues,
+    plugin="guild",
+)
+COMPONENTS = {"drain": DRAIN, "dues": DUES}
+
+
+def drain(price: Decimal, free: Decimal = Decimal(0), name: str = "drain") -> Component:
+    values = ComponentSettings((("price", price), ("free_units", free)))
+    return Component(DRAIN, name, values)
+
+
+def dues(percent: int, name: str = "dues") -> Component:
+    return Component(DUES, name, ComponentSettings((("percent", percent),)))
+
+
+def with_components(random: Random, tariff: TariffVersion) -> TariffVersion:
+    """The tariff with components of plugins, on which its percentages are taken as well."""
+    components = (
+        drain(decimal(random, 9999, 4), decimal(random, 300, 1)),
+        *([dues(random.randint(1, 30))] if random.random() < 0.5 else []),
+    )
+    surcharges = tuple(
+        replace(each, applies_to=(*each.applies_to, random.choice(components).name))
+        if each.percent is not None
+        else each
+        for each in tariff.surcharges
+    )
+    return replace(tariff, components=components, surcharges=surcharges)
 
 
 def random_blocks(random: Random) -> tuple[Block, ...]:
@@ -252,7 +322,10 @@ def differences(rating: Rating, oracle: Sequence[OracleBill]) -> list[str]:
             for line in bill.lines
             if line.kind == "energy"
         }
-        others = {line.component: line.amount_units for line in bill.lines if line.kind != "energy"}
+        others: dict[str, int] = defaultdict(int)
+        for line in bill.lines:
+            if line.kind != "energy":
+                others[line.component] += line.amount_units
         pairs = (
             ("start", bill.start.timestamp(), other.start.timestamp()),
             ("end", bill.end.timestamp(), other.end.timestamp()),

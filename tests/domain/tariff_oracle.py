@@ -17,7 +17,10 @@ from zoneinfo import ZoneInfo
 
 from meterplex.domain.money import Rounding
 from meterplex.domain.tariff import (
+    BillSoFar,
     BlockAllocation,
+    ChargeLine,
+    ComponentKind,
     DayType,
     Interval,
     PowerFactor,
@@ -231,13 +234,19 @@ class Oracle:
         }
         used = sum((piece.units for piece, _ in pieces), Fraction(0))
         kinds = {"energy": sum(amount for _, amount in energy.values())}
-        others: dict[str, int] = {}
+        others: dict[str, int] = defaultdict(int)
+        lines = [
+            ChargeLine(ComponentKind.ENERGY, "energy", amount, start, end)
+            for _, amount in energy.values()
+        ]
 
         def add(kind: str, name: str, amount: int) -> None:
-            others[name] = amount
+            others[name] += amount
             kinds[kind] = kinds.get(kind, 0) + amount
             if kind != name:
-                kinds[name] = amount
+                kinds[name] = kinds.get(name, 0) + amount
+            if kind in ("standing", "demand", "plugin"):
+                lines.append(ChargeLine(ComponentKind(kind), name, amount, start, end))
 
         days = self.days(start, end)
         for standing in tariff.standing:
@@ -248,6 +257,19 @@ class Oracle:
             power = self.peak_kw(start, end, intervals, demand.window_min)
             if power:
                 add("demand", demand.name, self.ledger(power * Fraction(demand.price_per_kw)))
+        for component in tariff.components:
+            so_far = BillSoFar(
+                utility=tariff.utility,
+                currency=tariff.currency,
+                start=self.local(start),
+                end=self.local(end),
+                days=self.count(Span.DAY, days),
+                months=self.count(Span.MONTH, days),
+                units=used,
+                lines=tuple(lines),
+            )
+            for line in component.type.charge(component.settings, so_far):
+                add("plugin", component.name, self.ledger(Fraction(line.amount)))
         measured = bool(intervals) and intervals[0].reactive_units is not None
         if tariff.power_factor is not None and measured:
             reactive = sum((piece.reactive for piece, _ in pieces), Fraction(0))
