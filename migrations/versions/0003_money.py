@@ -676,6 +676,7 @@ def create_credit_order() -> None:
         sa.Column("direction", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("amount_units", sa.BigInteger, nullable=False),
+        sa.Column("deliver_units", sa.BigInteger, nullable=False),
         sa.Column("currency", sa.Text, nullable=False),
         sa.Column("idempotency_key", sa.Text, nullable=False),
         sa.Column("method", sa.Text, nullable=False),
@@ -698,6 +699,9 @@ def create_credit_order() -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_credit_order"),
         sa.CheckConstraint("amount_units > 0", name=op.f("ck_credit_order_above_zero")),
+        sa.CheckConstraint(
+            "deliver_units >= 0", name=op.f("ck_credit_order_delivers_no_less_than_zero")
+        ),
         sa.ForeignKeyConstraint(
             ["organisation_id"], ["organisation.id"], name="fk_credit_order_organisation_id"
         ),

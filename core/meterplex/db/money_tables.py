@@ -195,6 +195,7 @@ credit_order: Final = identified(
     sa.Column("direction", EnumText(Direction), nullable=False),
     sa.Column("state", EnumText(OrderState), nullable=False),
     _units("amount_units"),
+    _units("deliver_units"),
     text("currency"),
     text("idempotency_key"),
     text("method"),
@@ -221,8 +222,12 @@ credit_order: Final = identified(
     reference("reverses_id", "credit_order"),
     sa.UniqueConstraint("organisation_id", "idempotency_key"),
     sa.CheckConstraint("amount_units > 0", name="above_zero"),
+    sa.CheckConstraint("deliver_units >= 0", name="delivers_no_less_than_zero"),
 )
-"""``due_at``: when the delivery looks at it next; ``held``: why it waits for a person."""
+"""``amount_units``: paid, or asked back; ``deliver_units``: what of it goes through the meter.
+
+``due_at``: when the delivery looks at it next; ``held``: why it waits for a person.
+"""
 _order = credit_order.c
 _partial_unique(
     "uq_credit_order_in_flight",
