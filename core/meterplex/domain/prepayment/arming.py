@@ -108,8 +108,8 @@ def arm(
     return Arming(order_id, direction, count, amount_units, wallet, armed_at, mark=mark)
 
 
-def send_again(arming: Arming, wallet: Wallet) -> Arming:
-    """Return the next attempt: the same count and amount, whatever the wallet shows now."""
+def send_again(arming: Arming) -> Arming:
+    """Return the next attempt: the same count and amount against the same baseline."""
     return replace(arming, attempt=arming.attempt + 1)
 
 

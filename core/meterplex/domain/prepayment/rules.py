@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from meterplex.domain.prepayment.answers import Answer, AnswerVerdict, after_answer
-from meterplex.domain.prepayment.arming import Arming, ArmingRefusal, arm, send_again
+from meterplex.domain.prepayment.arming import Arming, ArmingRefusal, arm
 from meterplex.domain.prepayment.evidence import RecordWindow, UseSince, Verdict, judge
 from meterplex.domain.prepayment.fences import Fence, FenceFacts, fence_of, may_void
 from meterplex.domain.prepayment.orders import Direction, OrderId, OrderState
@@ -70,7 +70,6 @@ class PrepaymentRules:
     """What a service asks at each step of an order."""
 
     arm: Arm = arm
-    send_again: Callable[[Arming, Wallet], Arming] = send_again
     after_answer: AfterAnswer = after_answer
     judge: Judge = judge
     fence_of: Callable[[FenceFacts], Fence | None] = fence_of
