@@ -13,9 +13,11 @@ from meterplex.domain.tariff import (
     BillSoFar,
     Component,
     ComponentError,
+    ComponentField,
     ComponentLine,
     ComponentSettings,
     Demand,
+    FieldKind,
     Minimum,
     PowerFactor,
     PowerFactorStep,
@@ -233,3 +235,22 @@ def test_demand_comes_before_components() -> None:
     assert [each.component for each in bill.lines] == ["energy", "peak"]
     assert [bill.units, bill.days, bill.months] == [31, 31, 1]
     assert (bill.utility, bill.currency) == (ELECTRICITY, "CNY")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replace(DRAIN, kind="Drain"), "component kind 'Drain': expected lower-case"),
+        (lambda: replace(DRAIN, kind="energy"), "component kind 'energy': the core has it itself"),
+        (lambda: ComponentField("name", FieldKind.TEXT, "whose"), "field 'name': expected"),
+        (lambda: ComponentField("Price", FieldKind.DECIMAL, "dear"), "field 'Price': expected"),
+        (lambda: ComponentField("price", FieldKind.DECIMAL, "dear", 1), "default 1 is no decimal"),
+        (lambda: ComponentField("count", FieldKind.INTEGER, "n", "1"), "default '1' is no integer"),
+    ],
+    ids=["kind", "core's kind", "reserved", "field", "decimal", "integer"],
+)
+def test_declaration_that_cannot_be_is_refused_at_once(
+    make: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

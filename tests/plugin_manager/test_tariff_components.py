@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from importlib.metadata import EntryPoint
@@ -101,22 +101,3 @@ def test_failed_rating_is_counted_for_the_components_plugin() -> None:
     river, sea = plugins.plugins
     assert (river.failures, sea.failures) == (0, 1)
     assert "tide" in sea.last_failure
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: replace(LEVY, kind="Levy"), "component kind 'Levy': expected lower-case"),
-        (lambda: replace(LEVY, kind="energy"), "component kind 'energy': the core has it itself"),
-        (lambda: ComponentField("name", FieldKind.TEXT, "whose"), "field 'name': expected"),
-        (lambda: ComponentField("Price", FieldKind.DECIMAL, "dear"), "field 'Price': expected"),
-        (lambda: ComponentField("price", FieldKind.DECIMAL, "dear", 1), "default 1 is no decimal"),
-        (lambda: ComponentField("count", FieldKind.INTEGER, "n", "1"), "default '1' is no integer"),
-    ],
-    ids=["kind", "core's kind", "reserved", "field", "decimal", "integer"],
-)
-def test_declaration_that_cannot_be_is_refused_at_once(
-    make: Callable[[], object], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()

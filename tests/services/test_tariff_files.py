@@ -12,8 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.domain.tariff_cases import COMPONENTS, drain, dues
 
-from meterplex.domain.tariff import Holidays, Rater, TariffError, find_faults
+from meterplex.domain.tariff import (
+    ComponentField,
+    FieldKind,
+    Holidays,
+    Rater,
+    TariffComponent,
+    TariffError,
+    find_faults,
+)
 from meterplex.services import tariff_files
 from meterplex.services.rated_document import describe, format_units
 from meterplex.services.tariff_files import (
@@ -382,3 +391,91 @@ def test_any_bytes_are_intervals_or_refused(raw: bytes, headed: bool) -> None:
         path.write_bytes(HEADER.encode() * headed + raw)
         with suppress(TariffFileError, IntervalsError):
             read_usage(path)
+
+
+def with_components(**tables: object) -> dict[str, Any]:
+    return document() | tables
+
+
+def component_faults(tariff: dict[str, Any]) -> list[str]:
+    with pytest.raises(TariffError) as raised:
+        parse_tariff(tariff, COMPONENTS)
+    return [str(fault) for fault in raised.value.faults]
+
+
+def test_component_is_a_table_named_by_its_kind() -> None:
+    tariff = parse_tariff(with_components(drain={"price": "0.70"}), COMPONENTS)
+    assert tariff.components == (drain(Decimal("0.70")),)
+
+
+def test_components_come_by_kind_and_then_as_listed() -> None:
+    tables = with_components(
+        dues={}, drain=[{"name": "roof", "price": "2"}, {"name": "area", "price": "1"}]
+    )
+    assert parse_tariff(tables, COMPONENTS).components == (
+        drain(Decimal(2), name="roof"),
+        drain(Decimal(1), name="area"),
+        dues(1),
+    )
+
+
+def test_taxes_may_name_a_component() -> None:
+    tariff = document()
+    tariff["surcharge"][-1]["applies_to"].append("drain")
+    parse_tariff(tariff | {"drain": {"price": "1"}}, COMPONENTS)
+    assert component_faults(tariff) == [
+        "surcharge[1].applies_to: 'drain' is no component before this one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tables", "fault"),
+    [
+        ({"drain": {}}, "drain.price: is missing"),
+        (
+            {"drain": [{"price": 0.7}]},
+            'drain[0].price: expected a decimal as text, for example "0.6170", got 0.7',
+        ),
+        ({"drain": {"price": "1", "prise": "2"}}, "drain.prise: unknown key"),
+        ({"drain": "1"}, "drain: expected a list, got '1'"),
+        ({"dues": {"percent": "5"}}, "dues.percent: expected a whole number, got '5'"),
+        ({"roof": {"slope": "round"}}, "roof.slope: expected one of flat, steep, got 'round'"),
+        ({"roof": {"owner": 7}}, "roof.owner: expected text, got 7"),
+        (
+            {"roof": {"owner": "a\0"}},
+            "roof.owner: expected text without control characters, got 'a\\x00'",
+        ),
+        (
+            {"storm": {"price": "1"}},
+            "storm: unknown table; plugins bring these components: "
+            "drain (drains), dues (guild), roof (roofs)",
+        ),
+        ({"blockz": []}, "blockz: unknown key, did you mean 'blocks'?"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_table_of_a_component_is_checked_as_the_cores_own(
+    tables: dict[str, object], fault: str
+) -> None:
+    roof = TariffComponent(
+        kind="roof",
+        title="Roof",
+        fields=(
+            ComponentField("slope", FieldKind.TEXT, "kind", "flat", ("flat", "steep")),
+            ComponentField("owner", FieldKind.TEXT, "whose", ""),
+        ),
+        charge=lambda _settings, _bill: (),
+        plugin="roofs",
+    )
+    with pytest.raises(TariffError) as raised:
+        parse_tariff(with_components(**tables), COMPONENTS | {"roof": roof})
+    (found,) = raised.value.faults
+    assert str(found).startswith(fault)
+
+
+def test_tariff_of_a_missing_plugin_is_told_without_echo() -> None:
+    tariff = document()
+    tariff["surcharge"][-1]["applies_to"].append("drain")
+    assert faults_of(tariff | {"drain": {"price": "1"}}) == [
+        "drain: unknown table; plugins bring these components: none"
+    ]
