@@ -23,9 +23,10 @@ class UnitKind(StrEnum):
 
 
 class OffAction(StrEnum):
-    """What a disconnect does to a valve; a relay only closes supply off."""
+    """What a disconnect does; a relay knows only the first."""
 
     CLOSE = "close"
+    """Supply ends: the valve closes, the relay opens."""
     MINIMUM_FLOW = "minimum_flow"
     """Enough to drink and wash, not more."""
 
