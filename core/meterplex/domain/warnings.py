@@ -62,13 +62,12 @@ class Thresholds:
 
     def of(self, level: WarningLevel) -> int:
         """Return the threshold of a level."""
-        match level:
-            case WarningLevel.ALARM_1:
-                return self.alarm_1_units
-            case WarningLevel.ALARM_2:
-                return self.alarm_2_units
-            case WarningLevel.ARREARS:
-                return self.arrears_units
+        by_level = {
+            WarningLevel.ALARM_1: self.alarm_1_units,
+            WarningLevel.ALARM_2: self.alarm_2_units,
+            WarningLevel.ARREARS: self.arrears_units,
+        }
+        return by_level[level]
 
 
 DEFAULT_THRESHOLDS: Final = Thresholds(50 * LEDGER_UNITS, 20 * LEDGER_UNITS)
