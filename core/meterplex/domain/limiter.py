@@ -53,13 +53,12 @@ class SendTimes:
 
     def of(self, scope: LimiterScope) -> tuple[datetime, ...]:
         """Return the times of a scope."""
-        match scope:
-            case LimiterScope.METER:
-                return self.meter
-            case LimiterScope.TENANT:
-                return self.tenant
-            case LimiterScope.SYSTEM:
-                return self.system
+        by_scope = {
+            LimiterScope.METER: self.meter,
+            LimiterScope.TENANT: self.tenant,
+            LimiterScope.SYSTEM: self.system,
+        }
+        return by_scope[scope]
 
     def and_sent(self, at: datetime) -> "SendTimes":
         """Return the times after one more disconnect of this meter was marked sent."""
