@@ -106,6 +106,7 @@ class RefusalReason(StrEnum):
     LIMITER_UNKNOWN = "limiter_unknown"
     OVER_LIMIT = "over_limit"
     BREAKER_OPEN = "breaker_open"
+    QUARANTINED = "quarantined"
     SETTLING = "settling"
     NO_RIGHT = "no_right"
     SECOND_PERSON = "second_person"
@@ -159,6 +160,8 @@ class GateFacts:
         emergency_used: whether the emergency credit, if there is any, is used up.
         holds: set for this meter, its account or its site, expired ones too.
         limiter: asked with the send times locked; breaker_closed: the tenant's and the system's.
+        quarantined: whether an earlier disconnect of this meter waits in quarantine for a person,
+            whom no rule forestalls by asking again.
         batch_size: disconnects asked for together with this one; batch_approved: whether another
             person approved exactly them, and recently.
         audited: whether the asking is in the audit chain.
@@ -189,6 +192,7 @@ class GateFacts:
     bypass: Bypass | None = None
     limiter: LimiterVerdict | None = None
     breaker_closed: bool | None = None
+    quarantined: bool | None = None
     authority: Authority = Authority.NONE
     batch_size: int = 1
     batch_approved: bool = False
@@ -228,6 +232,7 @@ class _Objection(NamedTuple):
 
 _Check: TypeAlias = Callable[[GateFacts, SupplyPolicy], Iterator[_Objection]]
 _NO_TIME: Final = timedelta(0)
+_EXCESS: Final = frozenset({RefusalReason.OVER_LIMIT, RefusalReason.BREAKER_OPEN})
 
 
 def refusals(facts: GateFacts, policy: SupplyPolicy) -> tuple[GateRefusal, ...]:
@@ -238,6 +243,14 @@ def refusals(facts: GateFacts, policy: SupplyPolicy) -> tuple[GateRefusal, ...]:
         if rule in RULES_ASKED[facts.cause]
         for reason, sentence in _CHECKS[rule](facts, policy)
     )
+
+
+def is_excess(found: Collection[GateRefusal]) -> bool:
+    """Whether only limiter and breaker speak against a disconnect: it goes to quarantine.
+
+    Else what was refused is dropped; a rule that still wants it asks again.
+    """
+    return bool(found) and all(each.reason in _EXCESS for each in found)
 
 
 def cautions(facts: GateFacts) -> tuple[str, ...]:
@@ -358,6 +371,10 @@ def _limiter(facts: GateFacts, policy: SupplyPolicy) -> Iterator[_Objection]:
         yield _Objection(RefusalReason.OVER_LIMIT, str(facts.limiter))
     if not facts.breaker_closed:
         yield _Objection(RefusalReason.BREAKER_OPEN, "the breaker is not closed")
+    if facts.asked_by_rule and facts.quarantined is not False:
+        yield _Objection(
+            RefusalReason.QUARANTINED, "a disconnect of this meter is in quarantine, or may be"
+        )
     if facts.asked_by_rule and facts.outage_ended_at is not None:
         settled_for = facts.age(facts.outage_ended_at)
         if settled_for is None or settled_for < policy.settle_time:
@@ -381,12 +398,9 @@ def _authority(facts: GateFacts, policy: SupplyPolicy) -> Iterator[_Objection]:
     is_large = facts.batch_size > policy.batch_alone_max
     is_over_limit = facts.limiter is None or not facts.limiter.allowed
     if (is_large or (is_safety and is_over_limit)) and not facts.batch_approved:
-        yield _Objection(
-            RefusalReason.SECOND_PERSON,
-            f"{facts.batch_size} disconnects at once"
-            + (f", more than {policy.batch_alone_max}" if is_large else ", over the limit")
-            + ": a second person must approve",
-        )
+        many = f"{facts.batch_size} disconnects at once, more than {policy.batch_alone_max}"
+        what = many if is_large else "more disconnects than the limiter allows"
+        yield _Objection(RefusalReason.SECOND_PERSON, f"{what}: a second person must approve")
     if not facts.audited:
         yield _Objection(RefusalReason.NOT_AUDITED, "the asking is not in the audit log")
 
