@@ -97,14 +97,10 @@ def may_take_supply(
         limit_units: see ``disconnect_limit_units``.
         balance_in_meter: whether the meter keeps the balance and trips by itself.
     """
-    match action:
-        case SupplyAction.DISCONNECT:
-            return True
-        case SupplyAction.HOLD:
-            return False
-        case SupplyAction.RECONNECT | SupplyAction.AUTOMATIC:
-            is_used_up = balance_units is None or balance_units <= limit_units
-            return balance_in_meter and is_used_up
+    if action in (SupplyAction.DISCONNECT, SupplyAction.HOLD):
+        return action is SupplyAction.DISCONNECT
+    is_used_up = balance_units is None or balance_units <= limit_units
+    return balance_in_meter and is_used_up
 
 
 def reconnect_delays(count: int, rng: Random, policy: SupplyPolicy) -> tuple[timedelta, ...]:
