@@ -9,6 +9,7 @@ from meterplex import __version__
 from meterplex.cli.group import LazyGroup
 
 COMMANDS: Final = {
+    "approval": "meterplex.cli.approval:approval",
     "audit": "meterplex.cli.audit:audit",
     "bench-check": "meterplex.cli.bench_check:bench_check",
     "channels": "meterplex.cli.channels:channels",
@@ -22,6 +23,7 @@ COMMANDS: Final = {
     "import": "meterplex.cli.estate:import_",
     "meters": "meterplex.cli.meters:meters",
     "models": "meterplex.cli.plugins:models",
+    "operator": "meterplex.cli.operator:operator",
     "plan-bus": "meterplex.cli.plan_bus:plan_bus",
     "plugins": "meterplex.cli.plugins:plugins",
     "read": "meterplex.cli.read:read",
@@ -29,8 +31,11 @@ COMMANDS: Final = {
     "runs": "meterplex.cli.history:runs",
     "scan": "meterplex.cli.scan:scan",
     "serve": "meterplex.cli.serve:serve",
+    "sign-in": "meterplex.cli.sign_in:sign_in",
+    "sign-out": "meterplex.cli.sign_in:sign_out",
     "simulate": "meterplex.cli.simulate:simulate",
     "tariff": "meterplex.cli.tariff:tariff",
+    "whoami": "meterplex.cli.sign_in:whoami",
 }
 """Where each command is; its module is imported when the command is called."""
 

@@ -6,6 +6,8 @@ from typing import Final
 import click
 
 from meterplex.db import errors as db
+from meterplex.domain.approvals import ApprovalError
+from meterplex.domain.operators import OperatorError, OperatorInputError, OperatorRuleError
 from meterplex.sdk import errors as sdk
 from meterplex.services.estate_files import EstateFileError
 from meterplex.services.import_estate import EstateRefusedError
@@ -51,6 +53,10 @@ CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (sdk.ExpiredError, ExitCode.TIMEOUT),
     (sdk.DriverError, ExitCode.ERROR),
     (sdk.PluginError, ExitCode.ERROR),
+    (OperatorInputError, ExitCode.USAGE),
+    (OperatorRuleError, ExitCode.CONFLICT),
+    (ApprovalError, ExitCode.CONFLICT),
+    (OperatorError, ExitCode.ERROR),
     (EstateFileError, ExitCode.ERROR),
     (EstateRefusedError, ExitCode.ERROR),
     (db.NotFoundError, ExitCode.NOT_FOUND),

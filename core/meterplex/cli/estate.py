@@ -10,7 +10,7 @@ import click
 from meterplex.cli.errors import ExitCode
 from meterplex.cli.group import FailingGroup
 from meterplex.cli.output import json_option, print_json, print_table, progress_bar, tell
-from meterplex.cli.program import Program, now, operator_option, pass_program, run
+from meterplex.cli.program import Program, now, operator_name_option, pass_program, run
 from meterplex.services.estate_files import EstateProblem, read_estate_file
 from meterplex.services.export_estate import write_meters, write_states
 from meterplex.services.import_estate import EstateRefusedError, ImportReport, import_estate
@@ -20,7 +20,7 @@ from meterplex.services.meter_states import MeterStatus, meter_states
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Judge the file and count, but write nothing.")
-@operator_option
+@operator_name_option
 @json_option
 @pass_program
 @click.pass_context

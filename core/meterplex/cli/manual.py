@@ -18,10 +18,10 @@ An error is one line on stderr and an exit code:
 | code | meaning |
 |---|---|
 | 0 | done |
-| 1 | error: a channel that cannot be opened, a refused file, a database that does not answer |
+| 1 | error: a channel or database that fails, a refused file, nobody signed in, no right |
 | 2 | wrong use: an option, a setting, an address or a URL that cannot be |
 | 3 | not found: a model, meter, site or batch of this name |
-| 4 | conflict: a device in service, another device than expected, a key that is taken |
+| 4 | conflict: a device in service, another than expected, a taken key, an approval not valid |
 | 5 | the device refused |
 | 6 | time-out: no reply, or an outcome that is not proven |
 | 130 | interrupted by Ctrl-C |

@@ -2,9 +2,9 @@
 
 import asyncio
 import getpass
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +13,18 @@ from typing import Any, Final, TypeVar
 import click
 
 from meterplex.cli.errors import UnknownNameError
+from meterplex.cli.stored_token import find_token
 from meterplex.db import Database, UnitOfWork, migrations
 from meterplex.db.database import driver_url
 from meterplex.db.errors import NotFoundError, SchemaError
-from meterplex.domain.estate import Organisation, Site
+from meterplex.domain.estate import Organisation, Site, SiteId
+from meterplex.domain.operators import NotSignedInError, Operator, Right
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import MeterModel
 from meterplex.services.estate_format import nearest
+from meterplex.services.operators import require_rights
+from meterplex.services.sign_in import Session, session
 from meterplex.settings import LoadedSettings, Settings, load_settings
 
 Result = TypeVar("Result")
@@ -33,10 +37,12 @@ class Program:
     Attributes:
         config: the settings file that was named, if any.
         organisation_name: whose estate is meant; None where the database has one only.
+        token: of the signed-in operator, as given with the command; empty to look further.
     """
 
     config: Path | None = None
     organisation_name: str | None = None
+    token: str = field(default="", repr=False)
 
     @cached_property
     def loaded_settings(self) -> LoadedSettings:
@@ -127,6 +133,62 @@ class Program:
             raise NotFoundError(f"no site {code!r}{nearest(code, codes)}")
         return site
 
+    async def session(self, database: Database) -> Session:
+        """Return who is signed in, by the token of ``--token``, the environment or the file.
+
+        Raises:
+            NotSignedInError: nobody is.
+        """
+        token = self.token or find_token()
+        if not token:
+            raise NotSignedInError("not signed in: run meterplex sign-in NAME --store")
+        async with database.unit_of_work(read_only=True) as uow:
+            organisation = await self.organisation(uow)
+        return await session(database, organisation.id, token, now())
+
+    async def operator(
+        self, database: Database, *rights: Right, site_id: SiteId | None = None
+    ) -> Operator:
+        """Return who is signed in, if all these rights are held at a site.
+
+        Not to be called inside a unit of work: a refusal is written to the audit log, under the
+        name of the command.
+
+        Args:
+            site_id: None asks for the rights at the whole organisation.
+
+        Raises:
+            NotSignedInError: nobody is signed in.
+            ForbiddenError: a right is not held there.
+        """
+        operator = (await self.session(database)).operator
+        await self.require(database, operator, rights, [site_id])
+        return operator
+
+    async def require(
+        self,
+        database: Database,
+        operator: Operator,
+        rights: Collection[Right],
+        site_ids: Collection[SiteId | None],
+        subject: str = "",
+    ) -> None:
+        """See that an operator holds rights at several sites; see :meth:`operator`.
+
+        Raises:
+            ForbiddenError: a right is not held at one of them.
+        """
+        _, *words = click.get_current_context().command_path.split()
+        await require_rights(
+            database,
+            operator,
+            rights,
+            site_ids,
+            action=".".join(words),
+            subject=subject or "estate",
+            at=now(),
+        )
+
     async def in_estate(
         self, work: Callable[[UnitOfWork, Organisation], Awaitable[Result]]
     ) -> Result:
@@ -149,7 +211,24 @@ def now() -> datetime:
 
 
 def operator_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option ``--operator``."""
+    """Let a command be run by a signed-in operator, whom :meth:`Program.operator` returns."""
+
+    def keep(context: click.Context, _parameter: object, token: str) -> None:
+        context.ensure_object(Program).token = token.strip()
+
+    return click.option(
+        "--token",
+        default="",
+        envvar="METERPLEX_TOKEN",
+        expose_value=False,
+        callback=keep,
+        help="Of the signed-in operator: METERPLEX_TOKEN or a file in METERPLEX_TOKEN_FILE hide it "
+        "better; otherwise the one that sign-in has stored.",
+    )(command)
+
+
+def operator_name_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command of whoever owns the machine the option ``--operator``."""
     return click.option(
         "--operator",
         default=getpass.getuser,
