@@ -13,19 +13,30 @@ import click
 
 from meterplex.cli.errors import ExitCode, UnknownNameError
 from meterplex.cli.group import FailingGroup
-from meterplex.cli.output import format_time, json_option, print_json, print_table, tell
+from meterplex.cli.output import (
+    format_time,
+    json_option,
+    print_json,
+    print_lines,
+    print_table,
+    tell,
+)
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
 from meterplex.db import Database
+from meterplex.domain.approvals import Approval, ApprovalId
 from meterplex.domain.commands import MOVES, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, MeterId, OrganisationId
 from meterplex.domain.intervals import parse_interval
 from meterplex.services.issue_commands import (
     NOT_AFTER_MAX,
     CommandBatch,
+    ask_second_person,
     find_meters,
     find_site_meters,
     issue_commands,
+    needs_second_person,
 )
+from meterplex.services.operators import refusals_noted
 
 METERS_MAX: Final = 10_000
 POLL_S: Final = 0.2
@@ -51,6 +62,8 @@ class Targets:
     Attributes:
         within: how long from now it may be sent.
         confirmed: ``--yes`` was said.
+        approval_id: of a second person, where a batch needs one.
+        reason: for the second person.
     """
 
     serials: tuple[str, ...]
@@ -58,8 +71,10 @@ class Targets:
     file: Path | None
     within: timedelta
     wait: bool
-    operator: str
     confirmed: bool
+    approval_id: ApprovalId | None
+    reason: str
+    dry_run: bool
     as_json: bool
 
 
@@ -78,7 +93,9 @@ def command() -> None:
 
     Each meter gets a durable row of its own; a running head-end sends it, and it counts as done
     only when the wanted state was read back. Exit codes with --wait: 0 all confirmed, 5 refused,
-    6 not proven in time, 1 impossible.
+    6 not proven in time, 1 impossible. Needs a signed-in operator with the right supply.command at
+    the site of every meter, for reading report.read; more than 10 disconnects need a second one
+    and end with 4 until that one has approved.
     """
 
 
@@ -102,12 +119,25 @@ def _target_options(asking: Callable[..., None]) -> Callable[..., Any]:
         file: Path | None,
         within: timedelta,
         wait: bool,
-        operator: str,
         confirmed: bool,
+        approval: UUID | None,
+        reason: str,
+        dry_run: bool,
         as_json: bool,
         **own: str | None,
     ) -> None:
-        targets = Targets(serials, site, file, within, wait, operator, confirmed, as_json)
+        targets = Targets(
+            serials,
+            site,
+            file,
+            within,
+            wait,
+            confirmed,
+            None if approval is None else ApprovalId(approval),
+            reason,
+            dry_run,
+            as_json,
+        )
         asking(program, targets, **own)
 
     with_targets.__doc__ = asking.__doc__
@@ -131,8 +161,16 @@ def _target_options(asking: Callable[..., None]) -> Callable[..., Any]:
             help="Not sent later than this from now.",
         ),
         click.option("--wait", is_flag=True, help="Wait until every command is settled."),
-        operator_option,
         click.option("--yes", "confirmed", is_flag=True, help="Really several meters."),
+        click.option(
+            "--approval",
+            type=click.UUID,
+            metavar="ID",
+            help="Of a second person, for more than 10 disconnects; without it one is asked for.",
+        ),
+        click.option("--reason", default="", help="Why, for the second person."),
+        click.option("--dry-run", is_flag=True, help="Check everything, but ask no meter."),
+        operator_option,
         json_option,
         pass_program,
     )
@@ -264,33 +302,74 @@ def _ask(
     kind: CommandKind,
     arguments: Mapping[str, str] | None = None,
 ) -> None:
-    async def ask() -> BatchAnswer:
+    async def ask() -> BatchAnswer | Approval:
         async with program.database() as database:
             organisation_id, meters = await _meters(program, database, targets)
+            operator = (await program.session(database)).operator
             if len(meters) > 1 and not targets.confirmed and kind is not CommandKind.READ:
                 raise click.UsageError(f"{kind} for {len(meters)} meters: say --yes")
             at = now()
-            batch = await issue_commands(
-                database,
-                program.plugins,
-                organisation_id,
-                meters,
-                kind,
-                arguments or {},
-                asked_by=targets.operator,
-                at=at,
-                not_after=at + targets.within,
-            )
+            async with refusals_noted(database, operator, f"command.{kind}", _subject(meters), at):
+                if needs_second_person(kind, meters) and targets.approval_id is None:
+                    return await ask_second_person(
+                        database,
+                        operator,
+                        kind,
+                        meters,
+                        reason=targets.reason,
+                        at=at,
+                        dry_run=targets.dry_run,
+                    )
+                batch = await issue_commands(
+                    database,
+                    program.plugins,
+                    organisation_id,
+                    meters,
+                    kind,
+                    arguments or {},
+                    asked_by=operator,
+                    at=at,
+                    not_after=at + targets.within,
+                    approval_id=targets.approval_id,
+                    dry_run=targets.dry_run,
+                )
+            if targets.dry_run:
+                serials = {meter.id: meter.serial for meter in meters}
+                return BatchAnswer(batch.id, batch.commands, serials)
             _say(batch)
             if targets.wait:
                 return await _settled(database, organisation_id, batch.id)
             return await _answer(database, organisation_id, batch.id)
 
     answer = run(ask())
+    if targets.dry_run:
+        tell("dry run: nothing was written")
+    if isinstance(answer, Approval):
+        _show_asked(answer, targets)
+        return
     _show(answer, as_json=targets.as_json)
     states = {each.state for each in answer.commands}
     if targets.wait or states == {CommandState.FAILED}:
         click.get_current_context().exit(_code(answer.commands))
+
+
+def _subject(meters: Collection[Meter]) -> str:
+    if len(meters) == 1:
+        return f"meter {next(iter(meters)).id}"
+    return f"{len(meters)} meters"
+
+
+def _show_asked(approval: Approval, targets: Targets) -> None:
+    """Tell that a second person has to decide first; that is no success."""
+    if targets.as_json:
+        print_json({"approval": approval.id, "lapses_at": approval.lapses_at})
+    elif not targets.dry_run:
+        print_lines(str(approval.id))
+    tell(
+        f"{approval.subject} need a second person: after meterplex approval approve, until "
+        f"{format_time(approval.lapses_at)}, say the same with --approval"
+    )
+    click.get_current_context().exit(ExitCode.CONFLICT)
 
 
 def _say(batch: CommandBatch) -> None:

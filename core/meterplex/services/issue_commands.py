@@ -2,23 +2,30 @@
 
 The head-end delivers the rows. A meter that cannot do what is asked gets its row too, FAILED from
 the start, so that a batch always answers for every meter that was named.
+
+A person needs the right for it at the site of every meter, and for many disconnects at once a
+second person (prepayment-protocol 3.2); what a rule asks for has passed the gate instead.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
 from meterplex.db.errors import NotFoundError
+from meterplex.domain.approvals import Approval, ApprovalId, ApprovalKind
 from meterplex.domain.audit import AuditRecord
 from meterplex.domain.commands import Command, CommandId, CommandKind, CommandState
-from meterplex.domain.estate import Meter, OrganisationId
+from meterplex.domain.estate import Meter, OrganisationId, SiteId
+from meterplex.domain.operators import Operator, Right, require_right
+from meterplex.domain.supply_policy import SupplyPolicy
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import Capability, SettingsError
+from meterplex.services import approvals
 from meterplex.services.command_arguments import check_arguments
 
 NOT_AFTER_MAX: Final = timedelta(minutes=10)
@@ -58,22 +65,28 @@ async def issue_commands(
     kind: CommandKind,
     arguments: Mapping[str, str],
     *,
-    asked_by: str,
+    asked_by: Operator | str,
     at: datetime,
     not_after: datetime | None = None,
+    approval_id: ApprovalId | None = None,
+    dry_run: bool = False,
 ) -> CommandBatch:
     """Write one command a meter, with an audit entry each, in one transaction.
 
     Args:
         arguments: see ``services.command_arguments``.
-        asked_by: operator or rule.
+        asked_by: a signed-in operator, or the name of a rule.
         at: now.
         not_after: the commands are never sent later; None gives them :data:`NOT_AFTER_MAX`.
+        approval_id: of a second person, where :func:`needs_second_person`; otherwise ignored.
+        dry_run: do all of it, but keep nothing.
 
     Raises:
         SettingsError: no meter, an argument that the kind does not take, or a time that has
             passed or is too far off.
         NobodyCanError: not one of the meters can do it.
+        ForbiddenError: the operator has not the right at the site of a meter.
+        ApprovalError: it needs a second person, whose approval this is not.
     """
     not_after = at + NOT_AFTER_MAX if not_after is None else not_after
     if not at < not_after <= at + NOT_AFTER_MAX:
@@ -81,6 +94,8 @@ async def issue_commands(
     if not meters:
         raise SettingsError("no meter was named")
     check_arguments(kind, arguments)
+    if isinstance(asked_by, Operator):
+        check_rights(asked_by, kind, meters)
     batch_id = uuid_utils.compat.uuid7()
     commands = []
     for meter in meters:
@@ -90,7 +105,7 @@ async def issue_commands(
             organisation_id=organisation_id,
             meter_id=meter.id,
             kind=kind,
-            asked_by=asked_by,
+            asked_by=asked_by.name if isinstance(asked_by, Operator) else asked_by,
             created_at=at,
             not_after=not_after,
             arguments=dict(arguments),
@@ -103,11 +118,71 @@ async def issue_commands(
     if all(command.state is CommandState.FAILED for command in commands):
         raise NobodyCanError(f"{kind}: {'; '.join(sorted({each.outcome for each in commands}))}")
     async with database.unit_of_work() as uow:
+        if isinstance(asked_by, Operator) and needs_second_person(kind, meters):
+            content, what = _approved_content(kind, meters), ApprovalKind.SUPPLY_BATCH
+            used = await approvals.require(uow, asked_by, approval_id, what, content, at=at)
+            commands = [replace(command, approval_id=used.id) for command in commands]
         await uow.commands.add_all(commands)
         for command in commands:
             await uow.audit.append(_audit_record(command))
-        await uow.commit()
+        if not dry_run:
+            await uow.commit()
     return CommandBatch(batch_id, tuple(commands))
+
+
+def needs_second_person(kind: CommandKind, meters: Collection[Meter]) -> bool:
+    """Whether a person may not do this alone."""
+    return kind is CommandKind.DISCONNECT and len(meters) > SupplyPolicy().batch_alone_max
+
+
+async def ask_second_person(
+    database: Database,
+    operator: Operator,
+    kind: CommandKind,
+    meters: Collection[Meter],
+    *,
+    reason: str,
+    at: datetime,
+    dry_run: bool = False,
+) -> Approval:
+    """Ask for the approval of exactly these meters and this action.
+
+    Raises:
+        ForbiddenError: the operator has not the right at the site of a meter.
+        OperatorInputError: no reason.
+    """
+    check_rights(operator, kind, meters)
+    sites = {meter.site_id for meter in meters}
+    async with database.unit_of_work() as uow:
+        approval = await approvals.ask(
+            uow,
+            operator,
+            ApprovalKind.SUPPLY_BATCH,
+            _approved_content(kind, meters),
+            subject=f"{kind} {len(meters)} meters",
+            reason=reason,
+            site_id=sites.pop() if len(sites) == 1 else None,
+            at=at,
+        )
+        if not dry_run:
+            await uow.commit()
+    return approval
+
+
+def check_rights(operator: Operator, kind: CommandKind, meters: Collection[Meter]) -> None:
+    """See that an operator may ask these meters for this.
+
+    Raises:
+        ForbiddenError: not at the site of every one of them.
+    """
+    right = Right.REPORT_READ if kind is CommandKind.READ else Right.SUPPLY_COMMAND
+    sites: set[SiteId] = {meter.site_id for meter in meters}
+    for site_id in sorted(sites, key=str):
+        require_right(operator, right, site_id)
+
+
+def _approved_content(kind: CommandKind, meters: Collection[Meter]) -> dict[str, Any]:
+    return {"action": kind.value, "meters": sorted(str(meter.id) for meter in meters)}
 
 
 def _obstacle(plugins: PluginManager, meter: Meter, kind: CommandKind) -> str:
