@@ -136,7 +136,8 @@ def _check(
         raise SharingError("sharers", f"all weights by {basis} are zero")
 
 
-_EXPONENT_MAX: Final = 15
+_DECIMALS_MAX: Final = 15
+_MAGNITUDE_MAX: Final = 15
 
 
 def _weight_fault(basis: SharingBasis, weight: Decimal) -> str:
@@ -144,11 +145,11 @@ def _weight_fault(basis: SharingBasis, weight: Decimal) -> str:
         return "is no number"
     if weight < 0:
         return "is below zero"
-    if weight and not -_EXPONENT_MAX <= weight.adjusted() <= _EXPONENT_MAX:
-        return "is out of any measure"
+    if int(weight.as_tuple().exponent) < -_DECIMALS_MAX or weight.adjusted() > _MAGNITUDE_MAX:
+        return "has more digits than anything measured"
     if basis is SharingBasis.EQUAL and weight not in (0, 1):
         return "is neither 0 nor 1"
-    if basis is SharingBasis.HEAD_COUNT and weight % 1:
+    if basis is SharingBasis.HEAD_COUNT and weight != weight.to_integral_value():
         return "is no whole number of people"
     return ""
 
@@ -173,7 +174,7 @@ class ResidualDecision(StrEnum):
 
 
 RESIDUAL_TOLERANCE: Final = Decimal("0.02")
-"""Part of the main meter's use: a class 1 main and class 1 sub-meters, err against each other."""
+"""Part of the main meter's use by which class 1 meters err against each other (guess)."""
 
 
 @dataclass(frozen=True, slots=True)
