@@ -102,3 +102,89 @@ def test_missing_file_and_early_use_are_one_line(cli: Cli, tmp_path: Path) -> No
     early = cli("tariff", "rate", TARIFF, str(path))
     assert early.exit_code == 1
     assert "the tariff is valid from 2026-07-01" in early.stderr
+
+
+WATER = """
+id = "water"
+version = 1
+utility = "water"
+currency = "CNY"
+time_zone = "Asia/Shanghai"
+valid_from = 2026-01-01
+rounding = "half_up"
+[periods]
+blocks = "month"
+billing = "month"
+block_allocation = "chronological"
+[[blocks]]
+name = "all"
+[bands]
+names = ["all"]
+[[seasons]]
+name = "year"
+from = "01-01"
+[[seasons.days]]
+types = ["workday", "saturday", "sunday", "holiday"]
+slots = [{ at = "00:00", band = "all" }]
+[energy]
+prices = [["2.00"]]
+[sewage]
+price = "1.42"
+share_percent = "95"
+free_units = "2"
+[[surcharge]]
+name = "value added tax"
+percent = "6"
+applies_to = ["energy", "sewage"]
+"""
+JULY = "start,end,units\n2026-07-01T00:00:00+08:00,2026-08-01T00:00:00+08:00,30\n"
+
+
+def water_files(folder: Path) -> tuple[str, str]:
+    tariff, intervals = folder / "water.toml", folder / "july.csv"
+    tariff.write_text(WATER)
+    intervals.write_text(JULY)
+    return str(tariff), str(intervals)
+
+
+def test_component_of_a_bundled_plugin_is_rated(cli: Cli, answer: Answer, tmp_path: Path) -> None:
+    files = water_files(tmp_path)
+    assert cli("tariff", "check", files[0]).stdout == "water version 1 is sound\n"
+    (bill,) = answer(cli("tariff", "rate", *files, "--json"))["periods"]
+    assert bill["lines"][1:] == [
+        {
+            "component": "sewage",
+            "units": "26.6",
+            "unit": "m3",
+            "price": "1.42",
+            "amount": "37.7720",
+        },
+        {
+            "component": "value added tax",
+            "base": "97.7720",
+            "percent": "6",
+            "amount": "5.8663",
+        },
+    ]
+
+
+def test_meters_own_prices_are_checked_and_rated(cli: Cli, answer: Answer, tmp_path: Path) -> None:
+    files = water_files(tmp_path)
+    own = tmp_path / "own.toml"
+    own.write_text('[energy]\nfactor_percent = "50"\n')
+    rated = answer(cli("tariff", "rate", *files, "--override", str(own), "--json"))
+    assert rated["periods"][0]["lines"][0]["price"] == "1.00"
+    own.write_text('[standing]\nrent = "1"\n')
+    refused = cli("tariff", "check", files[0], "--override", str(own))
+    assert refused.exit_code == 1
+    assert refused.stderr == "error: standing.rent: the tariff has no standing charge 'rent'\n"
+
+
+def test_table_of_no_plugin_is_told_with_those_there_are(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "storm.toml"
+    path.write_text(WATER.replace("[sewage]", "[storm_water]").replace(', "sewage"', ""))
+    result = cli("tariff", "check", str(path))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: storm_water: unknown table; plugins bring these components: sewage (water_valve)\n"
+    )

@@ -1,4 +1,4 @@
-"""``meterplex tariff``: check a tariff file, and rate a file of intervals with it."""
+"""``meterplex tariff``: check tariffs, rate use with them, and bring them to meters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +15,23 @@ from meterplex.cli.output import (
     print_table,
     tell,
 )
+from meterplex.cli.program import Program, pass_program
 from meterplex.domain.money import ledger_decimal, minor_decimal
-from meterplex.domain.tariff import Bill, Rater, Rating, TariffError, UsageError
+from meterplex.domain.tariff import (
+    Bill,
+    ComponentError,
+    Rater,
+    Rating,
+    TariffError,
+    TariffVersion,
+    UsageError,
+)
+from meterplex.services.price_override import tariff_of_meter
 from meterplex.services.rated_document import describe, format_units
 from meterplex.services.tariff_files import (
     IntervalsError,
     TariffFileError,
+    read_document,
     read_tariff,
     read_usage,
 )
@@ -28,19 +39,26 @@ from meterplex.services.tariff_files import (
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+_override_option = click.option(
+    "--override", type=_FILE, help="File with a meter's own prices (TOML or JSON)."
+)
+
+
 @click.group()
 def tariff() -> None:
-    """Check tariffs, and rate use with them."""
+    """Check tariffs, rate use with them, and bring them to meters."""
 
 
 @tariff.command()
 @click.argument("file", metavar="TARIFF", type=_FILE)
+@_override_option
 @json_option
-def check(file: Path, as_json: bool) -> None:
+@pass_program
+def check(program: Program, file: Path, override: Path | None, as_json: bool) -> None:
     """Tell everything that is wrong in a tariff file (TOML or JSON)."""
-    with _one_line_each():
+    with _one_line_each(program):
         try:
-            version = read_tariff(file)
+            version = _read(program, file, override)
         except TariffError as error:
             if as_json:
                 print_json({"sound": False, "faults": error.faults})
@@ -54,16 +72,25 @@ def check(file: Path, as_json: bool) -> None:
 @tariff.command()
 @click.argument("file", metavar="TARIFF", type=_FILE)
 @click.argument("intervals", metavar="INTERVALS", type=_FILE)
+@_override_option
 @click.option("--explain", is_flag=True, help="Add to each line when its units were used.")
 @json_option
-def rate(file: Path, intervals: Path, explain: bool, as_json: bool) -> None:
+@pass_program
+def rate(
+    program: Program,
+    file: Path,
+    intervals: Path,
+    override: Path | None,
+    explain: bool,
+    as_json: bool,
+) -> None:
     """Print the bills of a file of intervals.
 
     INTERVALS is CSV with the columns start, end (ISO 8601 with offset), units and, where the power
     factor counts, reactive_units.
     """
-    with _one_line_each():
-        rating = Rater(read_tariff(file)).rate(read_usage(intervals))
+    with _one_line_each(program):
+        rating = Rater(_read(program, file, override)).rate(read_usage(intervals))
     if as_json:
         print_json(describe(rating, spans=explain))
         return
@@ -74,6 +101,12 @@ def rate(file: Path, intervals: Path, explain: bool, as_json: bool) -> None:
         )
         print_table(_COLUMNS + _SPAN_COLUMNS * explain, _rows(bill, rating, explain))
         print_lines(f"payable {minor_decimal(bill.payable_minor, rating.currency)}", "")
+
+
+def _read(program: Program, file: Path, override: Path | None = None) -> TariffVersion:
+    """Read a tariff, with a meter's own prices where they are given."""
+    version = read_tariff(file, program.plugins.tariff_components)
+    return tariff_of_meter(version, None if override is None else read_document(override))
 
 
 _COLUMNS = ("component", "block", "band", "units ", "unit", "price ", "amount ")
@@ -102,12 +135,15 @@ def _rows(bill: Bill, rating: Rating, explain: bool) -> Iterator[tuple[object, .
 
 
 @contextmanager
-def _one_line_each() -> Iterator[None]:
+def _one_line_each(program: Program) -> Iterator[None]:
     """End with one line on stderr for each thing that is wrong."""
     try:
         yield
+    except ComponentError as error:
+        program.plugins.report_component_failure(error)
+        faults: tuple[object, ...] = (error,)
     except TariffError as error:
-        faults: tuple[object, ...] = error.faults
+        faults = error.faults
     except IntervalsError as error:
         faults = error.problems
     except (TariffFileError, UsageError) as error:

@@ -39,6 +39,8 @@ def _line(line: ChargeLine, decimals: int, *, spans: bool) -> Document:
     document: Document = {"component": line.component}
     if line.kind is ComponentKind.ENERGY:
         document |= {"block": line.block, "band": line.band}
+    elif line.block:
+        document["block"] = line.block
     if line.units is not None and line.price is not None:
         measured = line.kind in (ComponentKind.ENERGY, ComponentKind.SURCHARGE)
         document["units"] = format_units(line.units, decimals if measured else 0)

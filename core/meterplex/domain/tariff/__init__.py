@@ -17,6 +17,7 @@ from meterplex.domain.tariff.components import (
     TariffComponent,
 )
 from meterplex.domain.tariff.faults import TariffError, TariffFault, find_faults
+from meterplex.domain.tariff.override import PriceOverride, override_prices
 from meterplex.domain.tariff.rating import Rater
 from meterplex.domain.tariff.usage import Interval, Usage, UsageError
 from meterplex.domain.tariff.version import (
@@ -31,6 +32,7 @@ from meterplex.domain.tariff.version import (
     Minimum,
     PowerFactor,
     PowerFactorStep,
+    Prices,
     Season,
     Slot,
     Span,
@@ -62,6 +64,8 @@ __all__ = [
     "Minimum",
     "PowerFactor",
     "PowerFactorStep",
+    "PriceOverride",
+    "Prices",
     "Rater",
     "Rating",
     "Season",
@@ -77,4 +81,5 @@ __all__ = [
     "UsageError",
     "charges_since",
     "find_faults",
+    "override_prices",
 ]
