@@ -223,7 +223,7 @@ class _Case:
         record = self.wallet.records_by_count.get(self.arming.count)
         if record is None:
             return _conflict(f"record {self.arming.count} is not in the meter's history any more")
-        recorded = recorded_units(before, self.wallet)
+        recorded = recorded_units(self.wallet, before, count)
         if None not in (self.moved, recorded) and self.moved != recorded:
             sentence = f"records since {before} are {recorded} units, {told_moved(self.moved)}"
             return _conflict(sentence)

@@ -133,28 +133,25 @@ def compare_count(expected: Wallet, seen: Wallet) -> CountComparison:
     moved = total_moved(expected, seen)
     if expected.purchase_count is None or seen.purchase_count is None:
         return _without_count(moved)
-    steps = seen.purchase_count - expected.purchase_count
-    counts = f"count {seen.purchase_count}, expected {expected.purchase_count}"
-    if steps == 0 and not moved:
+    before, count = expected.purchase_count, seen.purchase_count
+    counts = f"count {count}, expected {before}"
+    if count == before and not moved:
         return _AS_EXPECTED
-    if steps > 0:
-        foreign = moved if moved is not None else recorded_units(expected.purchase_count, seen)
+    if count > before:
+        foreign = moved if moved is not None else recorded_units(seen, before, count)
         if foreign is not None and foreign > 0:
             sentence = f"{counts}: {foreign} units were bought elsewhere"
             return CountComparison(Comparison.FOREIGN, foreign, sentence)
     return CountComparison(Comparison.CONFLICT, sentence=f"{counts}; {told_moved(moved)}")
 
 
-def recorded_units(count: int, wallet: Wallet) -> int | None:
-    """Return the sum of the records after ``count``; None when one of them is not there."""
-    last = wallet.purchase_count
-    if last is None:
-        return None
+def recorded_units(wallet: Wallet, after: int, last: int) -> int | None:
+    """Return the sum of the records above ``after`` up to ``last``; None if one is missing."""
     records = wallet.records_by_count
-    since = range(count + 1, last + 1)
-    if any(each not in records for each in since):
+    since = range(after + 1, last + 1)
+    if any(count not in records for count in since):
         return None
-    return sum(records[each].amount_units for each in since)
+    return sum(records[count].amount_units for count in since)
 
 
 def told_moved(moved: int | None) -> str:
