@@ -25,6 +25,7 @@ from meterplex.db.estate import (
 from meterplex.db.events import DeviceEvents, ReadingRuns
 from meterplex.db.ledger import Ledger
 from meterplex.db.operators import Approvals, Operators
+from meterplex.db.orders import Orders
 from meterplex.db.outbox import Outbox
 from meterplex.db.readings import Readings
 from meterplex.db.registers import Registers
@@ -68,6 +69,7 @@ class UnitOfWork:
     tariff_versions: TariffVersions
     site_records: SiteRecords
     ledger: Ledger
+    orders: Orders
     outbox: Outbox
     audit: AuditLog
 
@@ -170,5 +172,6 @@ class UnitOfWork:
         self.tariff_versions = TariffVersions(connection)
         self.site_records = SiteRecords(connection)
         self.ledger = Ledger(connection)
+        self.orders = Orders(connection)
         self.outbox = Outbox(connection)
         self.audit = AuditLog(connection)
