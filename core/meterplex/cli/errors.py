@@ -12,6 +12,12 @@ from meterplex.sdk import errors as sdk
 from meterplex.services.estate_files import EstateFileError
 from meterplex.services.import_estate import EstateRefusedError
 from meterplex.services.issue_commands import NobodyCanError
+from meterplex.services.money_errors import (
+    MoneyConflictError,
+    MoneyError,
+    MoneyInputError,
+    UnknownThingError,
+)
 from meterplex.settings import SettingsFileError
 
 
@@ -57,6 +63,10 @@ CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (OperatorRuleError, ExitCode.CONFLICT),
     (ApprovalError, ExitCode.CONFLICT),
     (OperatorError, ExitCode.ERROR),
+    (MoneyInputError, ExitCode.USAGE),
+    (UnknownThingError, ExitCode.NOT_FOUND),
+    (MoneyConflictError, ExitCode.CONFLICT),
+    (MoneyError, ExitCode.ERROR),
     (EstateFileError, ExitCode.ERROR),
     (EstateRefusedError, ExitCode.ERROR),
     (db.NotFoundError, ExitCode.NOT_FOUND),
