@@ -2,23 +2,28 @@
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from uuid_utils.compat import uuid7
 
 from meterplex.cli import main
 from meterplex.db import Database
 from meterplex.domain.estate import LinkState, LostReason
+from meterplex.domain.operators import Grant, Operator, OperatorId, OperatorToken, Right, TokenId
+from meterplex.services.sign_in import token_hash
 
 Cli = Callable[..., Result]
 Estate = Callable[..., None]
+AddOperator = Callable[..., str]
 Answer = Callable[[Result], Any]
 
 ESTATE = """
@@ -75,11 +80,13 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command as a user with nothing configured would."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.delenv("METERPLEX_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("CONFIG", "TOKEN", "TOKEN_FILE", "PASSWORD_FILE"):
+        monkeypatch.delenv(f"METERPLEX_{name}", raising=False)
     monkeypatch.setenv("LOGNAME", "installer")
 
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments)
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(main, arguments, input=stdin)
 
     return run
 
@@ -94,14 +101,64 @@ def database_file(cli: Cli, sqlite_template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def estate(cli: Cli, database_file: Path, tmp_path: Path) -> Estate:
-    """Import the estate with its one channel at a URL."""
+def bare_estate(cli: Cli, database_file: Path, tmp_path: Path) -> Estate:
+    """Import the estate with its one channel at a URL; it has no operators."""
 
     def take_in(url: str = "tcp://127.0.0.1:1") -> None:
         file = tmp_path / "estate.toml"
         file.write_text(ESTATE.format(url=url))
         result = cli("import", str(file))
         assert result.exit_code == 0, result.output
+
+    return take_in
+
+
+@pytest.fixture
+def add_operator(database_file: Path) -> AddOperator:
+    """Add an operator without a password; return a token of his."""
+
+    async def write(name: str, grants: Iterable[Grant]) -> str:
+        at, token = datetime.now(UTC), f"token-of-{name}"
+        async with (
+            await Database.open(f"sqlite:///{database_file}") as database,
+            database.unit_of_work() as uow,
+        ):
+            (organisation,) = await uow.organisations.all()
+            operator = Operator(
+                OperatorId(uuid7()), organisation.id, name, "en", at, grants=frozenset(grants)
+            )
+            await uow.operators.add(operator, "no password")
+            await uow.operators.add_token(
+                OperatorToken(
+                    TokenId(uuid7()),
+                    organisation.id,
+                    operator.id,
+                    token_hash(token),
+                    created_at=at,
+                    expires_at=at + timedelta(hours=1),
+                    last_used_at=at,
+                )
+            )
+            await uow.commit()
+        return token
+
+    def add(name: str, *rights: Right | Grant) -> str:
+        grants = [each if isinstance(each, Grant) else Grant(each) for each in rights]
+        return asyncio.run(write(name, grants))
+
+    return add
+
+
+@pytest.fixture
+def estate(
+    bare_estate: Estate, add_operator: AddOperator, monkeypatch: pytest.MonkeyPatch
+) -> Estate:
+    """Import the estate with its one channel at a URL; anna, who may do all, is signed in."""
+
+    def take_in(url: str = "tcp://127.0.0.1:1") -> None:
+        bare_estate(url)
+        if "METERPLEX_TOKEN" not in os.environ:
+            monkeypatch.setenv("METERPLEX_TOKEN", add_operator("anna", *Right))
 
     return take_in
 

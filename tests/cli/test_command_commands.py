@@ -14,9 +14,11 @@ from click.testing import Result
 
 from meterplex.db import Database
 from meterplex.domain.commands import Command, CommandState
+from meterplex.domain.operators import Right
 
 Cli = Callable[..., Result]
 Estate = Callable[..., None]
+AddOperator = Callable[..., str]
 Answer = Callable[[Result], Any]
 Mover = Callable[..., None]
 
@@ -48,7 +50,7 @@ def test_command_leaves_a_durable_row_and_an_audit_entry(
     cli: Cli, estate: Estate, answer: Answer
 ) -> None:
     estate()
-    batch = answer(cli("command", "disconnect", "m1", "--operator", "anna", "--json"))
+    batch = answer(cli("command", "disconnect", "m1", "--json"))
     (command,) = batch["commands"]
     assert batch["settled"] is False
     assert (command["meter"], command["kind"], command["state"]) == ("m1", "disconnect", "queued")
@@ -62,10 +64,31 @@ def answer_of_status(cli: Cli, batch: str) -> Any:
     return json.loads(cli("command", "status", batch, "--json").stdout)
 
 
-def test_operator_is_who_runs_the_command(cli: Cli, estate: Estate, answer: Answer) -> None:
+def test_nobody_signed_in_asks_nothing(cli: Cli, bare_estate: Estate) -> None:
+    bare_estate()
+    result = cli("command", "disconnect", "m1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not signed in" in result.stderr
+
+
+def test_right_is_needed_at_the_site_of_the_meter(
+    cli: Cli, estate: Estate, add_operator: AddOperator, answer: Answer
+) -> None:
     estate()
-    (command,) = answer(cli("command", "read", "m1", "--json"))["commands"]
-    assert command["asked_by"] == "installer"
+    reader = ("--token", add_operator("reader", Right.REPORT_READ))
+    assert answer(cli("command", "read", "m1", *reader, "--json"))["commands"]
+    refused = cli("command", "disconnect", "m1", *reader)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "no right supply.command" in refused.stderr
+    assert answer(cli("audit", "verify", "--json"))["entries"] == 3  # import, read, refusal
+
+
+def test_dry_run_of_a_command_asks_nothing(cli: Cli, estate: Estate, answer: Answer) -> None:
+    estate()
+    batch = answer(cli("command", "disconnect", "m1", "--dry-run", "--json"))
+    assert [command["state"] for command in batch["commands"]] == ["queued"]
+    assert cli("command", "status", batch["batch"]).exit_code == 3
+    assert answer(cli("audit", "verify", "--json"))["entries"] == 1
 
 
 def test_batch_over_a_site_answers_for_every_meter(

@@ -1,11 +1,13 @@
 """``meterplex demo``: simulated devices, read and commanded through the real program."""
 
 import asyncio
+import secrets
 import sys
 import tempfile
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -19,12 +21,17 @@ from meterplex.cli.output import print_json, print_lines, tell
 from meterplex.cli.program import Program, now, pass_program
 from meterplex.cli.serve import http_server, listen, make_head_end, stop_signal, working
 from meterplex.db import Database, migrations
+from meterplex.domain.operators import Operator, Role
 from meterplex.headend.head_end import HeadEnd
 from meterplex.services.estate_files import read_estate_file
 from meterplex.services.import_estate import ImportReport, import_estate
+from meterplex.services.operators import NewOperator, add_operator, grants_of
+from meterplex.services.sign_in import PasswordHasher
 from meterplex.settings import DatabaseSettings, HttpSettings, Settings
 from meterplex.simulator.estate import BusinessClock, SimulatedEstate
 from meterplex.simulator.precise_loop import precise_loop
+
+OPERATOR: Final = "demo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +113,13 @@ async def _run(program: Program, options: DemoOptions) -> Story:
         await migrations.upgrade(settings.db.url)
         database = await stack.enter_async_context(await Database.open(settings.db.url))
         report = await _import(program, database, folder, estate)
+        operator = await _add_operator(database)
         head_end = make_head_end(database, program.plugins, settings)
         await stack.enter_async_context(http_server(head_end, listener))
         await stack.enter_async_context(working(head_end, program.plugins))
         host, port = listener.getsockname()[:2]
         tell(f"estate file {folder / 'estate.toml'}; health at http://{host}:{port}/healthz")
-        story = Story(database, program.plugins, head_end, estate, report)
+        story = Story(database, program.plugins, head_end, estate, report, operator)
         await _tell(story, head_end, stop, options.seconds)
     return story
 
@@ -124,6 +132,18 @@ async def _import(
     return await import_estate(
         database, program.plugins, read_estate_file(file), operator="demo", at=now()
     )
+
+
+async def _add_operator(database: Database) -> Operator:
+    """Add who does what people do in the demo, with a password that nobody knows."""
+    async with database.unit_of_work(read_only=True) as uow:
+        (organisation,) = await uow.organisations.all()
+        known = await uow.operators.by_name(organisation.id, OPERATOR)
+    if known is not None:
+        return known
+    grants = grants_of([Role.ADMIN], [], [])
+    new = NewOperator(OPERATOR, secrets.token_urlsafe(), "en", grants)
+    return await add_operator(database, PasswordHasher(), organisation.id, new, by=None, at=now())
 
 
 async def _tell(

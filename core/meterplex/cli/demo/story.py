@@ -18,6 +18,7 @@ from meterplex.cli.program import now
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, MeterId, Organisation
+from meterplex.domain.operators import Operator
 from meterplex.domain.readings import DeviceEventRecord, EventKind
 from meterplex.headend.head_end import HeadEnd
 from meterplex.plugin_manager import PluginManager
@@ -52,6 +53,7 @@ class Story:
     head_end: HeadEnd
     estate: DemoEstate
     report: ImportReport
+    operator: Operator
     steps: list[Step] = field(default_factory=list)
     _began: float = 0.0
     _fresh: Step = field(default_factory=lambda: Step("every live meter fresher than 60 s"))
@@ -202,7 +204,7 @@ class Story:
             [meter],
             kind,
             {},
-            asked_by="demo",
+            asked_by=self.operator,
             at=now(),
         )
         self.head_end.delivery.announce(batch.commands)
