@@ -96,7 +96,10 @@ def render_pdf(receipt: Receipt, paper: Paper = Paper.A5, *, font: Path | None =
     layout = _LAYOUTS[paper]
     setter = _Typesetter(layout, paper.width_mm - 2 * layout.margin_mm, measure)
     _draw(pdf, paper, layout, list(setter.lines(sheet)), str(receipt.number))
-    return bytes(pdf.output())
+    content = bytes(pdf.output())
+    if isinstance(pdf.current_font, TTFFont):
+        pdf.current_font.ttfont.close()
+    return content
 
 
 def _choose_font(pdf: FPDF, sheet: Sheet, font: Path | None) -> None:

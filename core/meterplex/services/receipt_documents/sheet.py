@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from meterplex.domain.amount_words import chinese_amount, english_amount
-from meterplex.domain.money import ledger_decimal, minor_decimal, minor_decimals
 from meterplex.domain.receipts import Language, Receipt, ReceiptKind
+from meterplex.services.amounts import format_amount
 
 
 class Paper(StrEnum):
@@ -200,10 +200,9 @@ def write_sheet(receipt: Receipt) -> Sheet:
         ),
         item_header=Row(wording.item, f"{wording.amount} ({currency})"),
         items=tuple(
-            Row(_line(item.text), format_units(item.amount_units, currency))
-            for item in receipt.items
+            Row(_line(item.text), _grouped(item.amount_units, currency)) for item in receipt.items
         ),
-        total=Row(wording.total, _priced(minor_decimal(receipt.paid_minor, currency), receipt)),
+        total=Row(wording.total, _priced(receipt.paid_units, receipt)),
         foot=_filled(
             Row(wording.words, _words(receipt)),
             Row(wording.method, wording.methods.get(receipt.method, receipt.method)),
@@ -215,22 +214,16 @@ def write_sheet(receipt: Receipt) -> Sheet:
     )
 
 
-def format_units(amount_units: int, currency: str) -> str:
-    """Return ledger units as ``1,234.50``: the decimals of the currency, more where they count."""
-    return f"{_shown(ledger_decimal(amount_units), currency):,f}"
+def _grouped(amount_units: int, currency: str) -> str:
+    """Return ledger units as ``1,234.50``."""
+    return f"{Decimal(format_amount(amount_units, currency)):,f}"
 
 
-def _shown(amount: Decimal, currency: str) -> Decimal:
-    decimals = minor_decimals(currency)
-    while amount != round(amount, decimals):
-        decimals += 1
-    return round(amount, decimals)
-
-
-def _priced(amount: Decimal, receipt: Receipt) -> str:
+def _priced(amount_units: int, receipt: Receipt) -> str:
+    amount = _grouped(abs(amount_units), receipt.currency)
+    sign = "-" if amount_units < 0 else ""
     yuan = receipt.language is Language.CHINESE and receipt.currency == "CNY"
-    sign = "-" if amount < 0 else ""
-    return f"{sign}¥{abs(amount):,f}" if yuan else f"{receipt.currency} {amount:,f}"
+    return f"{sign}¥{amount}" if yuan else f"{receipt.currency} {sign}{amount}"
 
 
 def _words(receipt: Receipt) -> str:
@@ -242,8 +235,7 @@ def _words(receipt: Receipt) -> str:
 def _balance(receipt: Receipt) -> str:
     if receipt.balance_after_units is None:
         return ""
-    balance = ledger_decimal(receipt.balance_after_units)
-    return _priced(_shown(balance, receipt.currency), receipt)
+    return _priced(receipt.balance_after_units, receipt)
 
 
 def _estimate(receipt: Receipt, wording: _Wording) -> str:
