@@ -30,8 +30,8 @@ from meterplex.domain.amount_words import (
         (10100, "壹佰零壹元整"),
         (11000, "壹佰壹拾元整"),
         (12345, "壹佰贰拾叁元肆角伍分"),
-        # Examples of the rules for filling in bank bills (1997, annex 1); where these leave a choice
-        # of writing a zero or 整, as here: no zero, 整 behind 角.
+        # Examples of the rules for filling in bank bills (1997, annex 1). Where these leave
+        # it open: no zero, and 整 behind 角.
         (140950, "壹仟肆佰零玖元伍角整"),
         (600714, "陆仟零柒元壹角肆分"),
         (168032, "壹仟陆佰捌拾元叁角贰分"),

@@ -24,8 +24,8 @@ DUE = date(2026, 11, 20)
 
 def bill(*amounts: int, **terms: Any) -> PostpaidBill:
     lines = [BillLine(f"line {at}", amount) for at, amount in enumerate(amounts)]
-    terms = {"currency": "CNY", "issued_on": ISSUED, "net_days": 15} | terms
-    return issue_bill("B-1", OCTOBER, lines, **terms)
+    defaults: dict[str, Any] = {"currency": "CNY", "issued_on": ISSUED, "net_days": 15}
+    return issue_bill("B-1", OCTOBER, lines, **defaults | terms)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,7 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def share(percent: str = "30", **terms: int) -> PaymentShare:
+def share(percent: str = "30", **terms: Any) -> PaymentShare:
     return PaymentShare(Decimal(percent), **terms)
 
 
@@ -162,7 +163,7 @@ def test_plan_ends_exactly_at_zero() -> None:
     ],
 )
 def test_share_that_means_nothing_is_refused(
-    percent: str, terms: dict[str, int], field: str
+    percent: str, terms: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(DebtPlanError) as refused:
         share(percent, **terms)
