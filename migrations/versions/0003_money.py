@@ -48,6 +48,7 @@ def upgrade() -> None:
     create_bypass()
     create_binding_opening()
     create_charged_period()
+    create_charged_register()
     create_credit_order()
     create_reading_hold()
     create_supply_state()
@@ -86,6 +87,7 @@ def downgrade() -> None:
         "supply_state",
         "reading_hold",
         "credit_order",
+        "charged_register",
         "charged_period",
         "binding_opening",
         "bypass",
@@ -640,6 +642,9 @@ def create_charged_period() -> None:
         sa.Column("start", TIME, nullable=False),
         sa.Column("lines", JSON, nullable=False),
         sa.Column("amount_units", sa.BigInteger, nullable=False),
+        sa.Column("anchor_at", TIME, nullable=False),
+        sa.Column("anchor_value", DECIMAL, nullable=False),
+        sa.Column("anchor_units", DECIMAL, nullable=False),
         sa.PrimaryKeyConstraint(
             "organisation_id",
             "binding_id",
@@ -660,6 +665,30 @@ def create_charged_period() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["register_id"], ["register_type.id"], name="fk_charged_period_register_id"
+        ),
+    )
+
+
+def create_charged_register() -> None:
+    op.create_table(
+        "charged_register",
+        sa.Column("organisation_id", sa.Uuid, nullable=False),
+        sa.Column("binding_id", sa.Uuid, nullable=False),
+        sa.Column("register_id", sa.SmallInteger, nullable=False, autoincrement=False),
+        sa.Column("until", TIME, nullable=False),
+        sa.Column("value", DECIMAL, nullable=False),
+        sa.Column("units", DECIMAL, nullable=False),
+        sa.Column("booked_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint(
+            "organisation_id", "binding_id", "register_id", name="pk_charged_register"
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "binding_id"],
+            ["binding.organisation_id", "binding.id"],
+            name="fk_charged_register_organisation_id_binding_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["register_id"], ["register_type.id"], name="fk_charged_register_register_id"
         ),
     )
 
@@ -783,6 +812,7 @@ def create_reading_hold() -> None:
         sa.Column("detail", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("closing_value", DECIMAL),
+        sa.Column("opening_value", DECIMAL),
         sa.Column("settled_at", TIME),
         sa.Column("settled_by", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_reading_hold"),

@@ -389,10 +389,31 @@ charged_period: Final = sa.Table(
     sa.Column("start", UtcDateTime, primary_key=True),
     _json("lines"),
     _units("amount_units"),
+    _time("anchor_at"),
+    sa.Column("anchor_value", ExactDecimal, nullable=False),
+    sa.Column("anchor_units", ExactDecimal, nullable=False),
     of("binding"),
     of("tariff_version"),
 )
-"""What a billing period of a binding was charged so far: the sum of its charges, line by line."""
+"""What a billing period of a binding was charged so far: the sum of its charges, line by line.
+
+The anchor is the last sure reading not after its start: what is charged again from the start of
+the period on begins there. ``anchor_units`` were used before it since the binding began.
+"""
+
+charged_register: Final = sa.Table(
+    "charged_register",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("binding_id", sa.Uuid, primary_key=True),
+    sa.Column("register_id", sa.SmallInteger, sa.ForeignKey("register_type.id"), primary_key=True),
+    _time("until"),
+    sa.Column("value", ExactDecimal, nullable=False),
+    sa.Column("units", ExactDecimal, nullable=False),
+    _time("booked_at"),
+    of("binding"),
+)
+"""How far a register is charged: where its next tile starts, and the units of all its charges."""
 
 reading_hold: Final = identified(
     "reading_hold",
@@ -405,6 +426,7 @@ reading_hold: Final = identified(
     text("detail"),
     sa.Column("state", EnumText(HoldState), nullable=False),
     sa.Column("closing_value", ExactDecimal),
+    sa.Column("opening_value", ExactDecimal),
     _time("settled_at", nullable=True),
     text("settled_by"),
     of("binding"),

@@ -110,6 +110,7 @@ class ReadingHold:
 
     Attributes:
         closing_value: for NEW_START, the last value of the old count, as the meter showed it.
+        opening_value: for NEW_START, the first value of the new count.
     """
 
     id: HoldId
@@ -123,5 +124,6 @@ class ReadingHold:
     detail: str = ""
     state: HoldState = HoldState.OPEN
     closing_value: Decimal | None = None
+    opening_value: Decimal | None = None
     settled_at: datetime | None = None
     settled_by: str = ""
