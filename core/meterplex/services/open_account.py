@@ -1,0 +1,350 @@
+"""Opens an account: customer, bindings, limits and what it brings along, all or nothing (F80, F93).
+
+What has to reach a meter follows by durable rows of its own: limits by the outbox, credit by
+orders. A first purchase is a vend of its own, whose key comes from the account.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import uuid_utils.compat
+
+from meterplex.db import Database, UnitOfWork
+from meterplex.domain.account_mode import AccountMode
+from meterplex.domain.accounts import DEDUCTION_ORDER, Account, Category, Customer
+from meterplex.domain.estate import AccountId, Binding, Meter, OrganisationId, Site
+from meterplex.domain.ledger import BROUGHT_IN, EntryKind, Posting, customer
+from meterplex.plugin_manager import PluginManager
+from meterplex.sdk.accounts import AccountEventKind
+from meterplex.services.account_messages import push_limits, reconsider_supply, tell_event
+from meterplex.services.accounts import (
+    check_utility,
+    checked_number,
+    find_point,
+    find_tariff,
+)
+from meterplex.services.audit import record
+from meterplex.services.bind_meters import (
+    Terms,
+    begin_binding,
+    check_cleared,
+    check_mode,
+    open_binding_of,
+    take_in_credit,
+)
+from meterplex.services.bookkeeping import book
+from meterplex.services.counters import GivenReadings, counters_at
+from meterplex.services.customers import NewCustomer, add_customer, find_customer
+from meterplex.services.money_errors import (
+    HoardLimitError,
+    MoneyConflictError,
+    MoneyInputError,
+    UnknownThingError,
+)
+from meterplex.services.transfer_credit import send_to_meter
+
+OVERLOAD_KW_MAX = Decimal(10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class NewBinding:
+    """A usage point that an account takes over.
+
+    Attributes:
+        usage_point: its code at the account's site.
+        mode: None takes the account's.
+        tariff: of its own; empty takes the account's.
+        price_override: see ``services.price_override``.
+        readings: what its meter shows now; empty takes what was read last.
+    """
+
+    usage_point: str
+    mode: AccountMode | None = None
+    tariff: str = ""
+    price_override: Mapping[str, Any] | None = None
+    readings: GivenReadings = field(default_factory=dict)
+    sole_seller: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLimits:
+    """Limits in ledger units; None takes the site's default, or none for the hoard limit."""
+
+    alarm_1_units: int | None = None
+    alarm_2_units: int | None = None
+    overdraft_units: int = 0
+    emergency_units: int = 0
+    hoard_units: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """An account as asked for.
+
+    Attributes:
+        customer: a new one, or the number of one that there is.
+        tariff: may be empty while nothing is bound.
+        balance_units: credit brought along from an older meter or system, in ledger units.
+        overload_kw: power above which the meters disconnect; None leaves it as it is.
+    """
+
+    organisation_id: OrganisationId
+    site: str
+    number: str
+    customer: NewCustomer | str
+    mode: AccountMode
+    tariff: str = ""
+    bindings: tuple[NewBinding, ...] = ()
+    limits: AccountLimits = field(default=AccountLimits())
+    balance_units: int = 0
+    deduction_order: tuple[Category, ...] = DEDUCTION_ORDER
+    head_count: int | None = None
+    overload_kw: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedAccount:
+    """An account with what it was opened with."""
+
+    account: Account
+    customer: Customer
+    bindings: tuple[Binding, ...]
+
+
+async def open_account(
+    database: Database,
+    plugins: PluginManager,
+    wanted: OpenAccount,
+    *,
+    at: datetime,
+    operator: str,
+    dry_run: bool = False,
+) -> OpenedAccount:
+    """Open an account.
+
+    Raises:
+        MoneyError: a field is wrong, or what it names is unknown, taken or unfit; nothing was
+            written.
+    """
+    async with database.unit_of_work() as uow:
+        opened = await open_in(uow, plugins, wanted, at=at, operator=operator)
+        if not dry_run:
+            await uow.commit()
+    return opened
+
+
+async def open_in(
+    uow: UnitOfWork,
+    plugins: PluginManager,
+    wanted: OpenAccount,
+    *,
+    at: datetime,
+    operator: str,
+) -> OpenedAccount:
+    """Open an account inside the caller's transaction; see :func:`open_account`."""
+    site = await uow.sites.by_code(wanted.organisation_id, wanted.site)
+    if site is None:
+        raise UnknownThingError("site", f"no site {wanted.site!r}")
+    owner = await _customer(uow, wanted)
+    account = await _account(uow, site, owner, wanted, at)
+    await uow.accounts.add(account)
+    bindings = []
+    for new in wanted.bindings:
+        binding = await bind_point(uow, plugins, site, account, new, at=at, operator=operator)
+        bindings.append(binding)
+    await _bring_in(uow, site, account, bindings, wanted.balance_units, at, operator)
+    await reconsider_supply(uow, account, at)
+    await push_limits(uow, account, at, _overload(wanted.overload_kw))
+    await tell_event(uow, account, site, AccountEventKind.OPENED, at)
+    detail = {
+        "site": site.code,
+        "customer": owner.number,
+        "mode": str(account.mode),
+        "tariff": account.tariff,
+        "usage_points": ", ".join(new.usage_point for new in wanted.bindings),
+        "brought_in_units": str(wanted.balance_units),
+    }
+    await record(
+        uow,
+        account.organisation_id,
+        operator,
+        "account.open",
+        f"account {account.number}",
+        detail,
+        at,
+    )
+    return OpenedAccount(account, owner, tuple(bindings))
+
+
+async def _customer(uow: UnitOfWork, wanted: OpenAccount) -> Customer:
+    if isinstance(wanted.customer, str):
+        return await find_customer(uow, wanted.organisation_id, wanted.customer)
+    return await add_customer(uow, wanted.organisation_id, wanted.customer)
+
+
+async def _account(
+    uow: UnitOfWork, site: Site, owner: Customer, wanted: OpenAccount, at: datetime
+) -> Account:
+    number = checked_number(wanted.number, "number")
+    if await uow.accounts.by_number(site.organisation_id, number) is not None:
+        raise MoneyConflictError("number", f"{number!r} is taken")
+    if wanted.tariff:
+        await find_tariff(uow, site, wanted.tariff, at)
+    if wanted.balance_units < 0:
+        raise MoneyInputError("balance", "is below zero: bring an old debt in as a debt plan")
+    check_limits(wanted.limits)
+    check_head_count(wanted.head_count)
+    organisation = await uow.organisations.get(site.organisation_id)
+    limits = wanted.limits
+    return Account(
+        id=AccountId(uuid_utils.compat.uuid7()),
+        organisation_id=site.organisation_id,
+        site_id=site.id,
+        customer_id=owner.id,
+        number=number,
+        mode=wanted.mode,
+        currency=organisation.currency,
+        opened_at=at,
+        tariff=wanted.tariff,
+        alarm_1_units=limits.alarm_1_units,
+        alarm_2_units=limits.alarm_2_units,
+        overdraft_units=limits.overdraft_units,
+        emergency_units=limits.emergency_units,
+        hoard_units=limits.hoard_units,
+        deduction_order=wanted.deduction_order,
+        head_count=wanted.head_count,
+    )
+
+
+def check_limits(limits: AccountLimits) -> None:
+    """See that limits are not below zero, and the second alarm not above the first.
+
+    Raises:
+        MoneyInputError: one is.
+    """
+    for name in AccountLimits.__dataclass_fields__:
+        units = getattr(limits, name)
+        if units is not None and units < 0:
+            raise MoneyInputError(name.removesuffix("_units"), "is below zero")
+    first, second = limits.alarm_1_units, limits.alarm_2_units
+    if first is not None and second is not None and second > first:
+        raise MoneyInputError("alarm_2", "is above alarm_1, which comes first")
+
+
+def check_head_count(heads: int | None) -> None:
+    """See that a number of people can be.
+
+    Raises:
+        MoneyInputError: it is not from 0 to 10 000.
+    """
+    if heads is not None and not 0 <= heads <= 10_000:
+        raise MoneyInputError("head_count", f"{heads}: expected 0 to 10000")
+
+
+def _overload(overload_kw: Decimal | None) -> str:
+    if overload_kw is None:
+        return ""
+    if not (overload_kw.is_finite() and 0 < overload_kw <= OVERLOAD_KW_MAX):
+        raise MoneyInputError("overload_kw", f"{overload_kw}: expected above 0, to 10000 kW")
+    return f"{overload_kw:f}"
+
+
+async def bind_point(
+    uow: UnitOfWork,
+    plugins: PluginManager,
+    site: Site,
+    account: Account,
+    new: NewBinding,
+    *,
+    at: datetime,
+    operator: str,
+) -> Binding:
+    """Bind the meter of a usage point, which is nobody's, to an account.
+
+    Raises:
+        MoneyError: the usage point is unknown, has no meter or belongs to another account; the
+            meter cannot be paid for like this; the tariff does not fit; a reading cannot be true.
+    """
+    point = await find_point(uow, site, new.usage_point, "usage_points")
+    before = await open_binding_of(uow, point, "usage_points")
+    if before.account_id is not None:
+        whose = await uow.accounts.get(account.organisation_id, before.account_id)
+        raise MoneyConflictError(
+            "usage_points", f"{point.code!r} belongs to account {whose.number!r}"
+        )
+    meter = await uow.meters.get(account.organisation_id, before.meter_id)
+    mode = new.mode or account.mode
+    check_mode(plugins, meter, mode, "mode")
+    await check_cleared(uow, meter, "usage_points")
+    terms = Terms(mode, new.tariff, new.price_override, new.sole_seller)
+    await check_terms(uow, plugins, site, account, meter, terms, at)
+    counters = await counters_at(uow, meter, new.readings, at, operator=operator)
+    if counters is None:
+        raise MoneyInputError(
+            "readings", f"meter {meter.serial} was never read: read it, or give what it shows"
+        )
+    binding = await begin_binding(uow, account, before, terms, counters, at)
+    if mode.in_meter:
+        await take_in_credit(uow, site, account, binding, meter, at=at, operator=operator)
+    return binding
+
+
+async def check_terms(
+    uow: UnitOfWork,
+    plugins: PluginManager,
+    site: Site,
+    account: Account,
+    meter: Meter,
+    terms: Terms,
+    at: datetime,
+) -> None:
+    """See that there is a tariff for what a meter measures, and that it fits.
+
+    Raises:
+        MoneyError: there is none, it is for another utility, the override does not fit it, or the
+            meter cannot hold it and should.
+    """
+    code = terms.tariff or account.tariff
+    if not code:
+        raise MoneyInputError("tariff", f"meter {meter.serial} needs one")
+    tariff = await find_tariff(uow, site, code, at)
+    model = plugins.models.get(meter.model)
+    if model is not None:
+        check_utility(tariff, model.utility, "tariff")
+
+
+async def _bring_in(
+    uow: UnitOfWork,
+    site: Site,
+    account: Account,
+    bindings: list[Binding],
+    balance_units: int,
+    at: datetime,
+    operator: str,
+) -> None:
+    """Book credit that came along: to the account, or on its way into the only meter."""
+    if balance_units == 0:
+        return
+    if account.hoard_units is not None and balance_units > account.hoard_units:
+        raise HoardLimitError("balance", "is more than the account may hold")
+    if account.mode.in_meter:
+        if len(bindings) != 1:
+            raise MoneyInputError("balance", "goes into one meter: open with exactly one")
+        await send_to_meter(
+            uow, site, account, bindings[0], BROUGHT_IN, balance_units, at=at, operator=operator
+        )
+        return
+    await book(
+        uow,
+        site,
+        EntryKind.OPENING,
+        [Posting(BROUGHT_IN, customer(account.id), balance_units)],
+        currency=account.currency,
+        at=at,
+        operator=operator,
+        account=account,
+        memo="brought along",
+    )
