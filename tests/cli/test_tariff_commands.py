@@ -1,12 +1,22 @@
+import asyncio
 import json
 from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import Result
+
+from meterplex.db import Database
+from meterplex.domain.readings import Reading
+from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TARIFF, INTERVALS = str(EXAMPLES / "tariff.toml"), str(EXAMPLES / "intervals.csv")
+
+HOUR = timedelta(hours=1)
 
 Cli = Callable[..., Result]
 Answer = Callable[[Result], Any]
@@ -188,3 +198,110 @@ def test_table_of_no_plugin_is_told_with_those_there_are(cli: Cli, tmp_path: Pat
     assert result.stderr == (
         "error: storm_water: unknown table; plugins bring these components: sewage (water_valve)\n"
     )
+
+
+POWER = (
+    WATER.replace('utility = "water"', 'utility = "electricity"')
+    .replace("[sewage]", "[[surcharge]]")
+    .replace('price = "1.42"\nshare_percent = "95"\nfree_units = "2"', 'name = "x"\nper_unit = "0"')
+    .replace(', "sewage"', "")
+)
+
+
+@pytest.fixture
+def used(bare_estate: Callable[..., None], database_file: Path) -> tuple[date, date]:
+    """Ten units on the meter m1 with its ratio of 40; return days around them."""
+
+    async def read() -> tuple[date, date]:
+        async with (
+            await Database.open(f"sqlite:///{database_file}") as database,
+            database.unit_of_work() as uow,
+        ):
+            (organisation,) = await uow.organisations.all()
+            meter = await uow.meters.by_serial(organisation.id, "m1")
+            assert meter is not None
+            binding = await uow.bindings.open_of_meter(organisation.id, meter.id)
+            assert binding is not None
+            readings = [
+                Reading(meter.id, ACTIVE_ENERGY_IMPORT, binding.since + n * HOUR, Decimal(10 * n))
+                for n in range(2)
+            ]
+            await uow.readings.store(organisation.id, readings, received_at=binding.since)
+            await uow.commit()
+        day = binding.since.date()
+        return day - timedelta(days=1), day + timedelta(days=3)
+
+    bare_estate()
+    return asyncio.run(read())
+
+
+def backtest_files(folder: Path) -> tuple[str, str]:
+    old, new = folder / "old.toml", folder / "new.toml"
+    old.write_text(POWER)
+    new.write_text(POWER.replace('"2.00"', '"1.50"').replace("2026-01-01", "2030-01-01"))
+    return str(old), str(new)
+
+
+def test_backtest_compares_two_tariffs_on_stored_readings(
+    cli: Cli, answer: Answer, used: tuple[date, date], tmp_path: Path
+) -> None:
+    days = "--from", str(used[0]), "--to", str(used[1])
+    command = "tariff", "backtest", *backtest_files(tmp_path), *days
+    for chosen in (("--site", "east"), ("--meter", "m1")):
+        compared = answer(cli(*command, *chosen, "--json"))
+        assert compared["totals"] == {
+            "usage_points": 1,
+            "units": "400",
+            "old": "848.0000",
+            "new": "636.0000",
+            "difference": "-212.0000",
+            "winners": 1,
+            "losers": 0,
+            "unchanged": 0,
+            "median_difference": "-212.0000",
+        }
+        (point,) = compared["usage_points"]
+        assert (point["usage_point"], point["difference"]) == ("p1", "-212.0000")
+        assert {gap["reason"] for gap in point["gaps"]} == {"no good readings"}
+        assert compared["left_out"] == []
+
+
+def test_backtest_shows_people_a_table(cli: Cli, used: tuple[date, date], tmp_path: Path) -> None:
+    days = "--from", str(used[0]), "--to", str(used[1])
+    result = cli("tariff", "backtest", *backtest_files(tmp_path), "--site", "east", *days)
+    assert result.exit_code == 0
+    words = [line.split() for line in result.stdout.splitlines()]
+    assert ["p1", "400", "848.0000", "636.0000", "-212.0000", "1"] in words
+    assert "1 pay less, 0 pay more, 0 the same; median difference -212.0000" in result.stdout
+    assert "left out: no good readings" in result.stderr
+
+
+def test_backtest_names_points_that_were_not_rated(
+    cli: Cli, used: tuple[date, date], tmp_path: Path
+) -> None:
+    days = "--from", "2020-01-01", "--to", "2020-02-01"
+    result = cli("tariff", "backtest", *backtest_files(tmp_path), "--site", "east", *days)
+    assert result.stderr == "p1: not rated: no meter in this time\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        ((), "name a site or meters", 2),
+        (("--site", "east", "--meter", "m1"), "name a site or meters", 2),
+        (("--site", "west"), "no site 'west'", 3),
+        (("--meter", "m9"), "no meter m9", 3),
+        (("--meter", "m2"), "usage points of one site", 2),
+    ],
+)
+def test_backtest_refuses_what_it_cannot_find(
+    cli: Cli,
+    used: tuple[date, date],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    code: int,
+) -> None:
+    days = "--from", "2026-01-01", "--to", "2026-02-01"
+    result = cli("tariff", "backtest", *backtest_files(tmp_path), *days, *arguments)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr

@@ -1,46 +1,34 @@
 """``meterplex tariff``: check tariffs, rate use with them, and bring them to meters."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from meterplex.cli.errors import ExitCode
 from meterplex.cli.output import (
     format_time,
     json_option,
     print_json,
     print_lines,
     print_table,
-    tell,
 )
 from meterplex.cli.program import Program, pass_program
+from meterplex.cli.tariff_backtest import backtest
+from meterplex.cli.tariff_options import FILE, one_line_each, read_tariff_file
 from meterplex.domain.money import ledger_decimal, minor_decimal
 from meterplex.domain.tariff import (
     Bill,
-    ComponentError,
     Rater,
     Rating,
     TariffError,
     TariffVersion,
-    UsageError,
 )
 from meterplex.services.price_override import tariff_of_meter
 from meterplex.services.rated_document import describe, format_units
-from meterplex.services.tariff_files import (
-    IntervalsError,
-    TariffFileError,
-    read_document,
-    read_tariff,
-    read_usage,
-)
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
-
+from meterplex.services.tariff_files import read_document, read_usage
 
 _override_option = click.option(
-    "--override", type=_FILE, help="File with a meter's own prices (TOML or JSON)."
+    "--override", type=FILE, help="File with a meter's own prices (TOML or JSON)."
 )
 
 
@@ -49,14 +37,17 @@ def tariff() -> None:
     """Check tariffs, rate use with them, and bring them to meters."""
 
 
+tariff.add_command(backtest)
+
+
 @tariff.command()
-@click.argument("file", metavar="TARIFF", type=_FILE)
+@click.argument("file", metavar="TARIFF", type=FILE)
 @_override_option
 @json_option
 @pass_program
 def check(program: Program, file: Path, override: Path | None, as_json: bool) -> None:
     """Tell everything that is wrong in a tariff file (TOML or JSON)."""
-    with _one_line_each(program):
+    with one_line_each(program):
         try:
             version = _read(program, file, override)
         except TariffError as error:
@@ -70,8 +61,8 @@ def check(program: Program, file: Path, override: Path | None, as_json: bool) ->
 
 
 @tariff.command()
-@click.argument("file", metavar="TARIFF", type=_FILE)
-@click.argument("intervals", metavar="INTERVALS", type=_FILE)
+@click.argument("file", metavar="TARIFF", type=FILE)
+@click.argument("intervals", metavar="INTERVALS", type=FILE)
 @_override_option
 @click.option("--explain", is_flag=True, help="Add to each line when its units were used.")
 @json_option
@@ -89,7 +80,7 @@ def rate(
     INTERVALS is CSV with the columns start, end (ISO 8601 with offset), units and, where the power
     factor counts, reactive_units.
     """
-    with _one_line_each(program):
+    with one_line_each(program):
         rating = Rater(_read(program, file, override)).rate(read_usage(intervals))
     if as_json:
         print_json(describe(rating, spans=explain))
@@ -105,7 +96,7 @@ def rate(
 
 def _read(program: Program, file: Path, override: Path | None = None) -> TariffVersion:
     """Read a tariff, with a meter's own prices where they are given."""
-    version = read_tariff(file, program.plugins.tariff_components)
+    version = read_tariff_file(program, file)
     return tariff_of_meter(version, None if override is None else read_document(override))
 
 
@@ -132,24 +123,3 @@ def _rows(bill: Bill, rating: Rating, explain: bool) -> Iterator[tuple[object, .
         yield (*row, format_time(line.start), format_time(line.end)) if explain else row
     total = ("total", "", "", None, rating.currency, None, ledger_decimal(bill.total_units))
     yield (*total, "", "") if explain else total
-
-
-@contextmanager
-def _one_line_each(program: Program) -> Iterator[None]:
-    """End with one line on stderr for each thing that is wrong."""
-    try:
-        yield
-    except ComponentError as error:
-        program.plugins.report_component_failure(error)
-        faults: tuple[object, ...] = (error,)
-    except TariffError as error:
-        faults = error.faults
-    except IntervalsError as error:
-        faults = error.problems
-    except (TariffFileError, UsageError) as error:
-        faults = (error,)
-    else:
-        return
-    for fault in faults:
-        tell(f"error: {fault}")
-    raise click.exceptions.Exit(ExitCode.ERROR)
