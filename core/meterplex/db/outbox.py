@@ -1,6 +1,6 @@
 """Repository of the outbox: what is to follow from a committed fact, at least once, in order."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -44,18 +44,34 @@ class Outbox(Repository):
         rows = [columns_of(each) | {"payload": dict(each.payload)} for each in messages]
         await self._insert(tables.outbox, rows)
 
-    async def take_due(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
-        """Return messages that are due, oldest first, held until the transaction ends.
+    async def due(
+        self, topics: Collection[str], now: datetime, limit: int = 100
+    ) -> tuple[OutboxMessage, ...]:
+        """Return messages of some topics that are due, oldest first.
 
-        Those that another program holds are left out.
+        Whatever waits behind an older message of its subject that was put off is left out.
         """
         columns = tables.outbox.c
+        older = tables.outbox.alias("older").c
+        blocked = sa.exists().where(
+            older.done_at.is_(None),
+            older.attempts > 0,
+            older.due_at > now,
+            older.organisation_id == columns.organisation_id,
+            older.topic == columns.topic,
+            older.subject == columns.subject,
+            older.id < columns.id,
+        )
         rows = await self._rows(
             sa.select(tables.outbox)
-            .where(columns.done_at.is_(None), columns.due_at <= now)
-            .order_by(columns.due_at, columns.id)
+            .where(
+                columns.done_at.is_(None),
+                columns.due_at <= now,
+                columns.topic.in_(sorted(topics)),
+                ~blocked,
+            )
+            .order_by(columns.id)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
         return tuple(OutboxMessage(**row) for row in rows)
 
