@@ -78,16 +78,6 @@ class ReceiptNumber:
             raise ReceiptError("number", f"{text!r}: expected a number such as EAST-2026-000123")
         return cls(match[1], int(match[2]), int(match[3]))
 
-    def following(self, year: int) -> "ReceiptNumber":
-        """Return the number of the site's next receipt, issued in a local year.
-
-        Raises:
-            ReceiptError: the year has gone back.
-        """
-        if year < self.year:
-            raise ReceiptError("year", f"{year} is before {self.year} of the last receipt")
-        return ReceiptNumber(self.site_code, year, self.sequence + 1 if year == self.year else 1)
-
 
 @dataclass(frozen=True, slots=True)
 class ReceiptItem:
