@@ -37,6 +37,12 @@ def test_first_and_last_month_by_their_days() -> None:
     ]
 
 
+def test_part_of_a_month_is_rounded_by_itself() -> None:
+    # A day of 31 at 100.00 is 3.2258; what two days come to less what one does would be 3.22.
+    let = fee("100", starts_on=date(2026, 1, 2), ends_on=date(2026, 1, 3))
+    assert fees_due(let, date(2026, 1, 1), date(2026, 2, 1))[0].amount_units == 32_300
+
+
 def test_price_per_square_metre_is_rounded_once_to_the_minor_unit() -> None:
     per_area = fee("3.333", area_m2=Decimal("88.55"), category=Category.FEE)
     # 3.333 x 88.55 = 295.13715
