@@ -95,7 +95,8 @@ def render_pdf(receipt: Receipt, paper: Paper = Paper.A5, *, font: Path | None =
 
     layout = _LAYOUTS[paper]
     setter = _Typesetter(layout, paper.width_mm - 2 * layout.margin_mm, measure)
-    _draw(pdf, paper, layout, list(setter.lines(sheet)), str(receipt.number))
+    name = f"{receipt.number} {sheet.copy_mark}".rstrip()
+    _draw(pdf, paper, layout, list(setter.lines(sheet)), name)
     content = bytes(pdf.output())
     if isinstance(pdf.current_font, TTFFont):
         pdf.current_font.ttfont.close()
@@ -242,7 +243,7 @@ def _pages(lines: Sequence[_Line], height_mm: float) -> list[list[_Line]]:
     return pages
 
 
-def _draw(pdf: FPDF, paper: Paper, layout: _Layout, lines: Sequence[_Line], number: str) -> None:
+def _draw(pdf: FPDF, paper: Paper, layout: _Layout, lines: Sequence[_Line], name: str) -> None:
     margins = 2 * layout.margin_mm
     pages = _pages(lines, (paper.height_mm or _PAGE_MAX_MM) - margins)
     for at, page in enumerate(pages, 1):
@@ -254,7 +255,7 @@ def _draw(pdf: FPDF, paper: Paper, layout: _Layout, lines: Sequence[_Line], numb
             top += line.height_mm
         if len(pages) > 1:
             pdf.set_font_size(layout.body_pt)
-            pdf.text(layout.margin_mm, pdf.h - layout.margin_mm / 2, f"{number}  {at}/{len(pages)}")
+            pdf.text(layout.margin_mm, pdf.h - layout.margin_mm / 2, f"{name}  {at}/{len(pages)}")
 
 
 def _draw_line(pdf: FPDF, layout: _Layout, line: _Line, top: float, width_mm: float) -> None:
