@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from meterplex.db.accounts import Accounts, BindingOpenings, Customers, Wallets
 from meterplex.db.audit import AuditLog
+from meterplex.db.charges import Charges, ReadingHolds
 from meterplex.db.commands import Commands
 from meterplex.db.errors import DatabaseUnavailableError, translate
 from meterplex.db.estate import (
@@ -23,6 +24,7 @@ from meterplex.db.estate import (
     UsagePoints,
 )
 from meterplex.db.events import DeviceEvents, ReadingRuns
+from meterplex.db.idempotency import IdempotencyKeys
 from meterplex.db.ledger import Ledger
 from meterplex.db.operators import Approvals, Operators
 from meterplex.db.orders import Orders
@@ -68,8 +70,11 @@ class UnitOfWork:
     wallets: Wallets
     tariff_versions: TariffVersions
     site_records: SiteRecords
+    charges: Charges
+    reading_holds: ReadingHolds
     ledger: Ledger
     orders: Orders
+    idempotency_keys: IdempotencyKeys
     outbox: Outbox
     audit: AuditLog
 
@@ -171,7 +176,10 @@ class UnitOfWork:
         self.wallets = Wallets(connection)
         self.tariff_versions = TariffVersions(connection)
         self.site_records = SiteRecords(connection)
+        self.charges = Charges(connection)
+        self.reading_holds = ReadingHolds(connection)
         self.ledger = Ledger(connection)
         self.orders = Orders(connection)
+        self.idempotency_keys = IdempotencyKeys(connection)
         self.outbox = Outbox(connection)
         self.audit = AuditLog(connection)
