@@ -265,7 +265,7 @@ def block_after(failed_sign_ins: int) -> timedelta:
     beyond = failed_sign_ins - FREE_TRIES
     if beyond <= 0:
         return timedelta(0)
-    doublings = min(beyond - 1, LONGEST_BLOCK // FIRST_BLOCK)
+    doublings = min(beyond - 1, (LONGEST_BLOCK // FIRST_BLOCK).bit_length())
     return min(FIRST_BLOCK * (1 << doublings), LONGEST_BLOCK)
 
 
