@@ -1,6 +1,6 @@
 """Repositories of customers, accounts, and what a binding began and ended with."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -87,6 +87,22 @@ class Accounts(IdentifiedRepository[Account]):
         if row is None:
             raise NotFoundError(f"no account {account_id} in this organisation")
         return self._from_row(row)
+
+    async def lock_all(
+        self, organisation_id: OrganisationId, account_ids: Collection[AccountId]
+    ) -> tuple[Account, ...]:
+        """Return several in the order of their identifiers, held until the transaction ends.
+
+        All who hold more than one take them in this order, so that none waits for another.
+        """
+        columns = tables.account.c
+        rows = await self._rows(
+            sa.select(tables.account)
+            .where(columns.organisation_id == organisation_id, columns.id.in_(account_ids))
+            .order_by(columns.id)
+            .with_for_update(key_share=True)
+        )
+        return tuple(self._from_row(row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
