@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from meterplex.db.accounts import Accounts, BindingOpenings, Customers, Wallets
 from meterplex.db.audit import AuditLog
 from meterplex.db.charges import Charges, ReadingHolds
-from meterplex.db.charges import Charges, ReadingHolds
 from meterplex.db.commands import Commands
 from meterplex.db.errors import DatabaseUnavailableError, translate
 from meterplex.db.estate import (
@@ -71,8 +70,6 @@ class UnitOfWork:
     wallets: Wallets
     tariff_versions: TariffVersions
     site_records: SiteRecords
-    charges: Charges
-    reading_holds: ReadingHolds
     charges: Charges
     reading_holds: ReadingHolds
     ledger: Ledger
@@ -179,8 +176,6 @@ class UnitOfWork:
         self.wallets = Wallets(connection)
         self.tariff_versions = TariffVersions(connection)
         self.site_records = SiteRecords(connection)
-        self.charges = Charges(connection)
-        self.reading_holds = ReadingHolds(connection)
         self.charges = Charges(connection)
         self.reading_holds = ReadingHolds(connection)
         self.ledger = Ledger(connection)
