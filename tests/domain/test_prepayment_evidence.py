@@ -133,6 +133,7 @@ def test_a_meter_without_a_count_proves_nothing(capability: CountCapability) -> 
         (with_records(8, 8600, record(8, -400)), (E4, CONFLICT, 0)),
         (with_records(8, None, record(8, 700)), (E3, FENCE, 700)),
         (with_records(9, None, record(8, 700)), (E4, CONFLICT, 0)),
+        (with_records(9, None, record(8, 700), record(9, -700)), (E4, CONFLICT, 0)),
     ],
     ids=[
         "ours",
@@ -148,6 +149,7 @@ def test_a_meter_without_a_count_proves_nothing(capability: CountCapability) -> 
         "withdrawn elsewhere",
         "another amount, no total",
         "another amount, no total, later record gone",
+        "another amount, taken back again",
     ],
 )
 def test_evidence_of_records(wallet: Wallet, expected: tuple[Evidence, Next, int]) -> None:
