@@ -23,6 +23,7 @@ APPEND_ONLY = (
     "ledger_entry",
     "ledger_posting",
     "charge",
+    "disconnect_sent",
     "share_run",
     "receipt",
     "receipt_copy",
@@ -50,6 +51,7 @@ def upgrade() -> None:
     create_charged_period()
     create_charged_register()
     create_credit_order()
+    create_disconnect_sent()
     create_reading_hold()
     create_supply_state()
     create_wallet()
@@ -86,6 +88,7 @@ def downgrade() -> None:
         "wallet",
         "supply_state",
         "reading_hold",
+        "disconnect_sent",
         "credit_order",
         "charged_register",
         "charged_period",
@@ -226,8 +229,8 @@ def create_breaker() -> None:
         sa.Column("scope", sa.Text, nullable=False),
         sa.Column("opened_at", TIME),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("first_closer", sa.Text, nullable=False),
-        sa.Column("settle_until", TIME),
+        sa.Column("outage_ended_at", TIME),
+        sa.Column("seen_at", TIME),
         sa.PrimaryKeyConstraint("scope", name="pk_breaker"),
     )
 
@@ -595,6 +598,7 @@ def create_bypass() -> None:
         sa.Column("since", TIME, nullable=False),
         sa.Column("until", TIME, nullable=False),
         sa.Column("asked_by", sa.Text, nullable=False),
+        sa.Column("approved_by", sa.Text, nullable=False),
         sa.Column("approval_id", sa.Uuid, nullable=False),
         sa.Column("ended_at", TIME),
         sa.Column("ended_by", sa.Text, nullable=False),
@@ -607,6 +611,14 @@ def create_bypass() -> None:
             ["meter.organisation_id", "meter.id"],
             name="fk_bypass_organisation_id_meter_id",
         ),
+    )
+    op.create_index(
+        "uq_bypass_of_meter",
+        "bypass",
+        ["organisation_id", "meter_id"],
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
     )
 
 
@@ -798,6 +810,35 @@ def create_credit_order() -> None:
     )
 
 
+def create_disconnect_sent() -> None:
+    op.create_table(
+        "disconnect_sent",
+        sa.Column("organisation_id", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("meter_id", sa.Uuid, nullable=False),
+        sa.Column("command_id", sa.Uuid, nullable=False),
+        sa.Column("sent_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_disconnect_sent"),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["organisation.id"], name="fk_disconnect_sent_organisation_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "command_id"],
+            ["command.organisation_id", "command.id"],
+            name="fk_disconnect_sent_organisation_id_command_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "meter_id"],
+            ["meter.organisation_id", "meter.id"],
+            name="fk_disconnect_sent_organisation_id_meter_id",
+        ),
+    )
+    op.create_index("ix_disconnect_sent_system", "disconnect_sent", ["sent_at"], unique=False)
+    op.create_index(
+        "ix_disconnect_sent_tenant", "disconnect_sent", ["organisation_id", "sent_at"], unique=False
+    )
+
+
 def create_reading_hold() -> None:
     op.create_table(
         "reading_hold",
@@ -846,6 +887,7 @@ def create_supply_state() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("decided_at", TIME, nullable=False),
+        sa.Column("not_before", TIME),
         sa.Column("command_id", sa.Uuid),
         sa.PrimaryKeyConstraint("organisation_id", "binding_id", name="pk_supply_state"),
         sa.ForeignKeyConstraint(
@@ -888,6 +930,7 @@ def create_warning() -> None:
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("sent_at", TIME),
         sa.Column("sent_by", sa.Text, nullable=False),
+        sa.Column("ended_at", TIME),
         sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_warning"),
         sa.ForeignKeyConstraint(
             ["organisation_id"], ["organisation.id"], name="fk_warning_organisation_id"
@@ -908,6 +951,14 @@ def create_warning() -> None:
         "warning",
         ["organisation_id", "account_id", "raised_at"],
         unique=False,
+    )
+    op.create_index(
+        "ix_warning_low",
+        "warning",
+        ["organisation_id", "account_id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
     )
 
 
@@ -1021,6 +1072,14 @@ def create_notice() -> None:
             ["warning.organisation_id", "warning.id"],
             name="fk_notice_organisation_id_warning_id",
         ),
+    )
+    op.create_index(
+        "ix_notice_waiting",
+        "notice",
+        ["organisation_id", "created_at"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('queued', 'failed')"),
+        postgresql_where=sa.text("state IN ('queued', 'failed')"),
     )
 
 

@@ -558,12 +558,16 @@ bypass: Final = identified(
     _time("since"),
     _time("until"),
     text("asked_by"),
+    text("approved_by"),
     _id("approval_id"),
     _time("ended_at", nullable=True),
     text("ended_by"),
     of("meter"),
 )
 """A meter whose controller is out of the trip circuit: no automatic commands (F75)."""
+_partial_unique(
+    "uq_bypass_of_meter", "ended_at IS NULL", bypass.c.organisation_id, bypass.c.meter_id
+)
 
 breaker: Final = sa.Table(
     "breaker",
@@ -571,10 +575,26 @@ breaker: Final = sa.Table(
     sa.Column("scope", sa.Text, primary_key=True),
     sa.Column("opened_at", UtcDateTime),
     text("reason"),
-    text("first_closer"),
-    _time("settle_until", nullable=True),
+    _time("outage_ended_at", nullable=True),
+    _time("seen_at", nullable=True),
 )
-"""Mass-disconnect breakers: ``system`` and one an organisation; open while ``opened_at`` is set."""
+"""Mass-disconnect breakers: ``system`` and one an organisation; open while ``opened_at`` is set.
+
+Their rows are what every disconnect is counted under. That of the system also tells when the
+program was last seen at work, and when the last outage or jump of the clock ended.
+"""
+
+disconnect_sent: Final = identified(
+    "disconnect_sent",
+    _id("meter_id"),
+    _id("command_id"),
+    _time("sent_at"),
+    of("meter"),
+    of("command"),
+)
+"""Each time that what takes supply away was marked sent; what the limiter counts."""
+sa.Index("ix_disconnect_sent_tenant", disconnect_sent.c.organisation_id, disconnect_sent.c.sent_at)
+sa.Index("ix_disconnect_sent_system", disconnect_sent.c.sent_at)
 
 supply_state: Final = sa.Table(
     "supply_state",
@@ -585,6 +605,7 @@ supply_state: Final = sa.Table(
     text("reason"),
     sa.Column("generation", sa.Integer, nullable=False),
     _time("decided_at"),
+    _time("not_before", nullable=True),
     _id("command_id", nullable=True),
     of("binding"),
 )
@@ -601,11 +622,18 @@ warning: Final = identified(
     text("state"),
     _time("sent_at", nullable=True),
     text("sent_by"),
+    _time("ended_at", nullable=True),
     of("account"),
     of("binding"),
 )
-"""One for each level of a low episode; only what was sent, delivered or told on paper counts."""
+"""One for each level of a low episode, which ends with ``ended_at``.
+
+Only what was sent, delivered or told on paper counts.
+"""
 sa.Index("ix_warning_account", warning.c.organisation_id, warning.c.account_id, warning.c.raised_at)
+_partial_index(
+    "ix_warning_low", "ended_at IS NULL", warning.c.organisation_id, warning.c.account_id
+)
 
 notice: Final = identified(
     "notice",
@@ -640,6 +668,12 @@ outbox: Final = identified(
 )
 """What is to follow from a committed fact, at least once."""
 _partial_index("ix_outbox_open", "done_at IS NULL", outbox.c.due_at, outbox.c.id)
+_partial_index(
+    "ix_notice_waiting",
+    "state IN ('queued', 'failed')",
+    notice.c.organisation_id,
+    notice.c.created_at,
+)
 
 APPEND_ONLY: Final = (
     "tariff_version",
@@ -648,6 +682,7 @@ APPEND_ONLY: Final = (
     "ledger_entry",
     "ledger_posting",
     "charge",
+    "disconnect_sent",
     "share_run",
     "receipt",
     "receipt_copy",
