@@ -60,7 +60,7 @@ def test_right_holds_at_its_node(grant: Grant, site: SiteId | None, may: bool) -
 
 def test_sites_with_a_right_are_told() -> None:
     someone = operator(Grant(Right.MONEY_VEND, EAST), Grant(Right.REPORT_READ))
-    assert someone.sites_with(Right.MONEY_VEND) == {EAST}
+    assert someone.sites_with(Right.MONEY_VEND) == frozenset({EAST})
     assert someone.sites_with(Right.REPORT_READ) is None
     assert someone.sites_with(Right.AUDIT_READ) == frozenset()
     assert someone.may_somewhere(Right.MONEY_VEND)

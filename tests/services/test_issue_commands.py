@@ -3,11 +3,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from meterplex.db import Database
 from meterplex.db.errors import NotFoundError
 from meterplex.domain.commands import CommandKind, CommandState
-from meterplex.domain.estate import OrganisationId
+from meterplex.domain.estate import OrganisationId, SiteId
+from meterplex.domain.operators import ForbiddenError, Grant, Operator, OperatorId, Right
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
 from meterplex.services.estate_files import EstateFile
@@ -19,6 +21,7 @@ from meterplex.services.issue_commands import (
     find_meters,
     find_site_meters,
     issue_commands,
+    needs_second_person,
 )
 
 Issuer = Callable[..., Awaitable[CommandBatch]]
@@ -154,3 +157,104 @@ async def test_meters_of_a_site_are_found(database: Database, owner: Organisatio
         assert len(await find_site_meters(uow, owner, "east")) == 2
         with pytest.raises(NotFoundError, match="no site west"):
             await find_site_meters(uow, owner, "west")
+
+
+def person(owner: OrganisationId, *grants: Grant) -> Operator:
+    return Operator(OperatorId(uuid7()), owner, "bert", "en", AT, grants=frozenset(grants))
+
+
+@pytest.mark.parametrize(
+    ("kind", "right"),
+    [
+        (CommandKind.DISCONNECT, Right.SUPPLY_COMMAND),
+        (CommandKind.RECONNECT, Right.SUPPLY_COMMAND),
+        (CommandKind.READ, Right.REPORT_READ),
+    ],
+)
+async def test_person_needs_the_right_at_the_site_of_every_meter(
+    database: Database,
+    plugins: PluginManager,
+    owner: OrganisationId,
+    kind: CommandKind,
+    right: Right,
+) -> None:
+    async with database.unit_of_work(read_only=True) as uow:
+        meters = await find_meters(uow, owner, ["m1"])
+    here = meters[0].site_id
+    elsewhere = SiteId(uuid7())
+    batch = await issue_commands(
+        database,
+        plugins,
+        owner,
+        meters,
+        kind,
+        {},
+        asked_by=person(owner, Grant(right, here)),
+        at=AT,
+    )
+    assert batch.commands[0].asked_by == "bert"
+    for grants in (
+        [Grant(right, elsewhere)],
+        [Grant(each) for each in Right if each is not right],
+    ):
+        with pytest.raises(ForbiddenError, match=f"bert has no right {right}"):
+            await issue_commands(
+                database,
+                plugins,
+                owner,
+                meters,
+                kind,
+                {},
+                asked_by=person(owner, *grants),
+                at=AT,
+            )
+    async with database.unit_of_work(read_only=True) as uow:
+        assert len(await uow.commands.of_meter(owner, meters[0].id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "needed"),
+    [
+        (CommandKind.DISCONNECT, 10, False),
+        (CommandKind.DISCONNECT, 11, True),
+        (CommandKind.RECONNECT, 1000, False),
+        (CommandKind.HOLD, 1000, False),
+    ],
+)
+async def test_more_than_ten_disconnects_need_a_second_person(
+    database: Database, owner: OrganisationId, kind: CommandKind, count: int, needed: bool
+) -> None:
+    async with database.unit_of_work(read_only=True) as uow:
+        (meter,) = await find_meters(uow, owner, ["m1"])
+    assert needs_second_person(kind, [meter] * count) is needed
+
+
+async def test_rule_needs_no_second_person(
+    database: Database, plugins: PluginManager, owner: OrganisationId
+) -> None:
+    async with database.unit_of_work(read_only=True) as uow:
+        (meter,) = await find_meters(uow, owner, ["m1"])
+    batch = await issue_commands(
+        database, plugins, owner, [meter] * 11, CommandKind.DISCONNECT, {}, asked_by="gate", at=AT
+    )
+    assert len(batch.commands) == 11
+
+
+async def test_dry_run_writes_nothing(
+    database: Database, plugins: PluginManager, owner: OrganisationId
+) -> None:
+    async with database.unit_of_work(read_only=True) as uow:
+        meters = await find_meters(uow, owner, ["m1"])
+    await issue_commands(
+        database,
+        plugins,
+        owner,
+        meters,
+        CommandKind.DISCONNECT,
+        {},
+        asked_by="gate",
+        at=AT,
+        dry_run=True,
+    )
+    async with database.unit_of_work(read_only=True) as uow:
+        assert await uow.commands.of_meter(owner, meters[0].id) == ()

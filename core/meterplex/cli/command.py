@@ -1,7 +1,5 @@
 """``meterplex command``: asks meters for something, alone or in batches; a head-end delivers it."""
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,21 +9,21 @@ from uuid import UUID
 
 import click
 
-from meterplex.cli.errors import ExitCode, UnknownNameError
-from meterplex.cli.group import FailingGroup
-from meterplex.cli.output import (
-    format_time,
-    json_option,
-    print_json,
-    print_lines,
-    print_table,
-    tell,
+from meterplex.cli.command_answer import (
+    BatchAnswer,
+    exit_code,
+    find_answer,
+    show_answer,
+    wait_settled,
 )
+from meterplex.cli.errors import ExitCode
+from meterplex.cli.group import FailingGroup
+from meterplex.cli.output import format_time, json_option, print_json, print_lines, tell
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
 from meterplex.db import Database
 from meterplex.domain.approvals import Approval, ApprovalId
-from meterplex.domain.commands import MOVES, Command, CommandKind, CommandState
-from meterplex.domain.estate import Meter, MeterId, OrganisationId
+from meterplex.domain.commands import CommandKind, CommandState
+from meterplex.domain.estate import Meter, OrganisationId
 from meterplex.domain.intervals import parse_interval
 from meterplex.services.issue_commands import (
     NOT_AFTER_MAX,
@@ -39,20 +37,6 @@ from meterplex.services.issue_commands import (
 from meterplex.services.operators import refusals_noted
 
 METERS_MAX: Final = 10_000
-POLL_S: Final = 0.2
-GRACE: Final = timedelta(seconds=30)
-"""How long after ``not_after`` a read-back may still settle a command that was sent."""
-
-_UNSETTLED: Final = {CommandState.QUEUED, CommandState.SENT, CommandState.UNKNOWN}
-_CODES: Final = (
-    (CommandState.REFUSED, ExitCode.REFUSED),
-    (CommandState.UNKNOWN, ExitCode.TIMEOUT),
-    (CommandState.SENT, ExitCode.TIMEOUT),
-    (CommandState.QUEUED, ExitCode.TIMEOUT),
-    (CommandState.EXPIRED, ExitCode.TIMEOUT),
-    (CommandState.FAILED, ExitCode.ERROR),
-)
-"""The exit code of a batch is that of its worst command, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +60,6 @@ class Targets:
     reason: str
     dry_run: bool
     as_json: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BatchAnswer:
-    """A batch as it is now, with the serials of its meters."""
-
-    batch_id: UUID
-    commands: tuple[Command, ...]
-    serials: Mapping[MeterId, str]
 
 
 @click.group(cls=FailingGroup)
@@ -288,12 +263,12 @@ def status(
             async with database.unit_of_work(read_only=True) as uow:
                 organisation = await program.organisation(uow)
             if wait:
-                return await _settled(database, organisation.id, batch)
-            return await _answer(database, organisation.id, batch)
+                return await wait_settled(database, organisation.id, batch)
+            return await find_answer(database, organisation.id, batch)
 
     answer = run(look())
-    _show(answer, as_json=as_json)
-    context.exit(_code(answer.commands))
+    show_answer(answer, as_json=as_json)
+    context.exit(exit_code(answer.commands))
 
 
 def _ask(
@@ -338,8 +313,8 @@ def _ask(
                 return BatchAnswer(batch.id, batch.commands, serials)
             _say(batch)
             if targets.wait:
-                return await _settled(database, organisation_id, batch.id)
-            return await _answer(database, organisation_id, batch.id)
+                return await wait_settled(database, organisation_id, batch.id)
+            return await find_answer(database, organisation_id, batch.id)
 
     answer = run(ask())
     if targets.dry_run:
@@ -347,10 +322,10 @@ def _ask(
     if isinstance(answer, Approval):
         _show_asked(answer, targets)
         return
-    _show(answer, as_json=targets.as_json)
+    show_answer(answer, as_json=targets.as_json)
     states = {each.state for each in answer.commands}
     if targets.wait or states == {CommandState.FAILED}:
-        click.get_current_context().exit(_code(answer.commands))
+        click.get_current_context().exit(exit_code(answer.commands))
 
 
 def _subject(meters: Collection[Meter]) -> str:
@@ -402,75 +377,3 @@ def _serials(file: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{file}: not a text file: {error}") from error
     return tuple(line.strip() for line in lines if line.strip())
-
-
-async def _answer(
-    database: Database, organisation_id: OrganisationId, batch_id: UUID
-) -> BatchAnswer:
-    async with database.unit_of_work(read_only=True) as uow:
-        commands = await uow.commands.of_batch(organisation_id, batch_id)
-        meters = await uow.meters.all(organisation_id)
-    if not commands:
-        raise UnknownNameError(f"no batch {batch_id}")
-    return BatchAnswer(batch_id, commands, {meter.id: meter.serial for meter in meters})
-
-
-async def _settled(
-    database: Database, organisation_id: OrganisationId, batch_id: UUID
-) -> BatchAnswer:
-    """Wait until no command of a batch can change any more, or until it is too late for that."""
-    while True:
-        answer = await _answer(database, organisation_id, batch_id)
-        last = max(each.not_after for each in answer.commands) + GRACE
-        if now() > last or not any(MOVES[each.state] for each in answer.commands):
-            return answer
-        await asyncio.sleep(POLL_S)
-
-
-def _code(commands: Collection[Command]) -> ExitCode:
-    states = {each.state for each in commands}
-    return next((code for state, code in _CODES if state in states), ExitCode.OK)
-
-
-def _show(answer: BatchAnswer, *, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "batch": answer.batch_id,
-                "settled": not any(each.state in _UNSETTLED for each in answer.commands),
-                "commands": [_fields(each, answer.serials) for each in answer.commands],
-            }
-        )
-        return
-    print_table(
-        ("meter", "command", "state", "sent", "settled", "outcome"),
-        (
-            (
-                answer.serials.get(each.meter_id, each.meter_id),
-                each.kind,
-                each.state,
-                format_time(each.sent_at),
-                format_time(each.settled_at),
-                each.outcome,
-            )
-            for each in answer.commands
-        ),
-    )
-    counts = Counter(each.state for each in answer.commands)
-    tell(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
-
-
-def _fields(each: Command, serials: Mapping[MeterId, str]) -> dict[str, object]:
-    return {
-        "id": each.id,
-        "meter": serials.get(each.meter_id, str(each.meter_id)),
-        "kind": each.kind,
-        "state": each.state,
-        "asked_by": each.asked_by,
-        "created_at": each.created_at,
-        "not_after": each.not_after,
-        "attempts": each.attempts,
-        "sent_at": each.sent_at,
-        "settled_at": each.settled_at,
-        "outcome": each.outcome,
-    }

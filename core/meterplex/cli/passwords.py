@@ -52,5 +52,7 @@ def _lines(source: str, content: bytes, wanted: int) -> list[str]:
     except UnicodeDecodeError:
         raise click.UsageError(f"{source}: not UTF-8 text") from None
     if len(lines) != wanted:
-        raise click.UsageError(f"{source}: {len(lines)} lines, expected {wanted}")
+        raise click.UsageError(
+            f"{source}: expected one line for each of {wanted}, found {len(lines)}"
+        )
     return lines
