@@ -26,12 +26,20 @@ from meterplex.db.estate import (
 from meterplex.db.events import DeviceEvents, ReadingRuns
 from meterplex.db.idempotency import IdempotencyKeys
 from meterplex.db.ledger import Ledger
+from meterplex.db.notices import Notices, Warnings
 from meterplex.db.operators import Approvals, Operators
 from meterplex.db.orders import Orders
 from meterplex.db.outbox import Outbox
 from meterplex.db.readings import Readings
 from meterplex.db.registers import Registers
 from meterplex.db.site_records import SiteRecords
+from meterplex.db.supply import (
+    Breakers,
+    Bypasses,
+    SentDisconnects,
+    SupplyHolds,
+    SupplyStates,
+)
 from meterplex.db.tariff_versions import TariffVersions
 
 TURN_WAIT_S: Final = 30
@@ -76,6 +84,13 @@ class UnitOfWork:
     orders: Orders
     idempotency_keys: IdempotencyKeys
     outbox: Outbox
+    supply_holds: SupplyHolds
+    bypasses: Bypasses
+    breakers: Breakers
+    sent_disconnects: SentDisconnects
+    supply_states: SupplyStates
+    warnings: Warnings
+    notices: Notices
     audit: AuditLog
 
     def __init__(self, engine: AsyncEngine, turn: asyncio.Lock | None = None) -> None:
@@ -182,4 +197,11 @@ class UnitOfWork:
         self.orders = Orders(connection)
         self.idempotency_keys = IdempotencyKeys(connection)
         self.outbox = Outbox(connection)
+        self.supply_holds = SupplyHolds(connection)
+        self.bypasses = Bypasses(connection)
+        self.breakers = Breakers(connection)
+        self.sent_disconnects = SentDisconnects(connection)
+        self.supply_states = SupplyStates(connection)
+        self.warnings = Warnings(connection)
+        self.notices = Notices(connection)
         self.audit = AuditLog(connection)
