@@ -120,7 +120,6 @@ async def test_what_a_second_person_approved_is_allowed_once(
     assert await actions(database, cashier) == [
         ("cashier", "approval.ask"),
         ("second", "approval.approve"),
-        ("cashier", "approval.use"),
     ]
 
 

@@ -41,7 +41,7 @@ async def ask(
     at: datetime,
     lifetime: timedelta = LIFETIME,
 ) -> Approval:
-    """Ask for a second person, in the caller's transaction.
+    """Ask for a second person, in the caller's transaction, of which it should be the last thing.
 
     Args:
         content: exactly what is to be done: texts, whole numbers, lists, mappings. Sort lists
@@ -131,6 +131,9 @@ async def require(
 ) -> Approval:
     """Take an approval in the transaction of what it allows; it allows that once.
 
+    The caller's own audit entry names the approval. None is written here, where the caller has
+    yet to lock rows: who holds the audit log must not wait for others.
+
     Args:
         operator: who does it now.
         approval_id: None when there is none yet, which is refused.
@@ -148,7 +151,6 @@ async def require(
         found = await uow.approvals.get(operator.organisation_id, approval_id)
         check_usable(found, wanted, at)
         raise ApprovalError(f"approval {approval_id} was used at once by somebody else")
-    await _record(uow, operator, used, "approval.use", {}, at)
     return used
 
 

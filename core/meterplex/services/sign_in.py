@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import unicodedata
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -19,7 +19,7 @@ from typing import Final
 import argon2
 import uuid_utils.compat
 
-from meterplex.db import Database
+from meterplex.db import Database, UnitOfWork
 from meterplex.domain.estate import OrganisationId
 from meterplex.domain.operators import (
     PASSWORD_LENGTH_MAX,
@@ -224,22 +224,14 @@ async def _let_in(
         created_at=at,
         expires_at=expires_at,
     )
+    detail = {"token": str(kept.id), "expires_at": expires_at.isoformat()}
     async with database.unit_of_work() as uow:
+        await _record(uow, operator, "operator.sign_in", detail, at)
         if not await uow.operators.forget_failures(operator.organisation_id, candidate.credential):
             return False
         if rehashed is not None:
             await uow.operators.set_password_hash(operator.organisation_id, operator.id, rehashed)
         await uow.operators.add_token(kept)
-        detail = {"token": str(kept.id), "expires_at": expires_at.isoformat()}
-        await record(
-            uow,
-            operator.organisation_id,
-            operator.name,
-            "operator.sign_in",
-            f"operator {operator.id}",
-            detail,
-            at,
-        )
         await uow.commit()
     return True
 
@@ -256,16 +248,15 @@ async def _note_refusal(
     An unknown name is not written down: people type passwords where a name belongs.
     """
     name, subject, detail = "nobody", "operator unknown", {"refused": obstacle}
+    if candidate is not None:
+        name, subject = candidate.operator.name, f"operator {candidate.operator.id}"
     async with database.unit_of_work() as uow:
-        if candidate is not None:
-            operator = candidate.operator
-            name, subject = operator.name, f"operator {operator.id}"
-            if obstacle == _WRONG:
-                failures = await uow.operators.count_failure(organisation_id, operator.id)
-                detail["failures"] = str(failures)
-                if block := block_after(failures):
-                    await uow.operators.block(organisation_id, operator.id, at + block)
         await record(uow, organisation_id, name, "operator.sign_in.refused", subject, detail, at)
+        if candidate is not None and obstacle == _WRONG:
+            operator_id = candidate.operator.id
+            failures = await uow.operators.count_failure(organisation_id, operator_id)
+            if block := block_after(failures):
+                await uow.operators.block(organisation_id, operator_id, at + block)
         await uow.commit()
 
 
@@ -293,16 +284,19 @@ async def session(
 
 async def sign_out(database: Database, ending: Session, at: datetime) -> None:
     """Revoke the token of a session."""
-    operator = ending.operator
+    operator, detail = ending.operator, {"token": str(ending.token.id)}
     async with database.unit_of_work() as uow:
+        await _record(uow, operator, "operator.sign_out", detail, at)
         await uow.operators.revoke_token(operator.organisation_id, ending.token.id, at)
-        await record(
-            uow,
-            operator.organisation_id,
-            operator.name,
-            "operator.sign_out",
-            f"operator {operator.id}",
-            {"token": str(ending.token.id)},
-            at,
-        )
         await uow.commit()
+
+
+async def _record(
+    uow: UnitOfWork, operator: Operator, action: str, detail: Mapping[str, str], at: datetime
+) -> None:
+    """Write what an operator did with his own account.
+
+    First of all, as every change of operators does: they follow each other, none waits in a ring.
+    """
+    place, subject = operator.organisation_id, f"operator {operator.id}"
+    await record(uow, place, operator.name, action, subject, detail, at)
