@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import uuid_utils.compat
 
@@ -38,15 +38,17 @@ from meterplex.services.bind_meters import (
 from meterplex.services.bookkeeping import book
 from meterplex.services.counters import GivenReadings, counters_at
 from meterplex.services.customers import NewCustomer, add_customer, find_customer
+from meterplex.services.hoard_limit import check_hoard
 from meterplex.services.money_errors import (
-    HoardLimitError,
     MoneyConflictError,
     MoneyInputError,
     UnknownThingError,
 )
+from meterplex.services.site_policies import SiteParameters, load_parameters
 from meterplex.services.transfer_credit import send_to_meter
+from meterplex.services.vend_credit import check_payable
 
-OVERLOAD_KW_MAX = Decimal(10_000)
+OVERLOAD_KW_MAX: Final = Decimal(10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,12 @@ class NewBinding:
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """Limits in ledger units; None takes the site's default, or none for the hoard limit."""
+    """Limits in ledger units; None takes the site's default."""
 
     alarm_1_units: int | None = None
     alarm_2_units: int | None = None
-    overdraft_units: int = 0
-    emergency_units: int = 0
+    overdraft_units: int | None = None
+    emergency_units: int | None = None
     hoard_units: int | None = None
 
 
@@ -86,9 +88,9 @@ class OpenAccount:
 
     Attributes:
         customer: a new one, or the number of one that there is.
-        tariff: may be empty while nothing is bound.
+        tariff: empty takes the site's default.
         balance_units: credit brought along from an older meter or system, in ledger units.
-        overload_kw: power above which the meters disconnect; None leaves it as it is.
+        overload_kw: power above which the meters disconnect; None takes the site's default.
     """
 
     organisation_id: OrganisationId
@@ -131,6 +133,7 @@ async def open_account(
     """
     async with database.unit_of_work() as uow:
         opened = await open_in(uow, plugins, wanted, at=at, operator=operator)
+        await note_opened(uow, opened, wanted, at=at, operator=operator)
         if not dry_run:
             await uow.commit()
     return opened
@@ -144,12 +147,13 @@ async def open_in(
     at: datetime,
     operator: str,
 ) -> OpenedAccount:
-    """Open an account inside the caller's transaction; see :func:`open_account`."""
+    """Open an account inside the transaction of the caller, who adds :func:`note_opened` last."""
     site = await uow.sites.by_code(wanted.organisation_id, wanted.site)
     if site is None:
         raise UnknownThingError("site", f"no site {wanted.site!r}")
     owner = await _customer(uow, wanted)
-    account = await _account(uow, site, owner, wanted, at)
+    parameters = await load_parameters(uow, site)
+    account = await _account(uow, site, owner, wanted, parameters, at)
     await uow.accounts.add(account)
     bindings = []
     for new in wanted.bindings:
@@ -157,26 +161,27 @@ async def open_in(
         bindings.append(binding)
     await _bring_in(uow, site, account, bindings, wanted.balance_units, at, operator)
     await reconsider_supply(uow, account, at)
-    await push_limits(uow, account, at, _overload(wanted.overload_kw))
+    overload_kw = parameters.overload_kw if wanted.overload_kw is None else wanted.overload_kw
+    await push_limits(uow, account, at, checked_overload(overload_kw))
     await tell_event(uow, account, site, AccountEventKind.OPENED, at)
+    return OpenedAccount(account, owner, tuple(bindings))
+
+
+async def note_opened(
+    uow: UnitOfWork, opened: OpenedAccount, wanted: OpenAccount, *, at: datetime, operator: str
+) -> None:
+    """Write the audit entry of an opening; the last thing before the commit."""
+    account = opened.account
     detail = {
-        "site": site.code,
-        "customer": owner.number,
+        "site": wanted.site,
+        "customer": opened.customer.number,
         "mode": str(account.mode),
         "tariff": account.tariff,
         "usage_points": ", ".join(new.usage_point for new in wanted.bindings),
         "brought_in_units": str(wanted.balance_units),
     }
-    await record(
-        uow,
-        account.organisation_id,
-        operator,
-        "account.open",
-        f"account {account.number}",
-        detail,
-        at,
-    )
-    return OpenedAccount(account, owner, tuple(bindings))
+    subject = f"account {account.number}"
+    await record(uow, account.organisation_id, operator, "account.open", subject, detail, at)
 
 
 async def _customer(uow: UnitOfWork, wanted: OpenAccount) -> Customer:
@@ -186,13 +191,19 @@ async def _customer(uow: UnitOfWork, wanted: OpenAccount) -> Customer:
 
 
 async def _account(
-    uow: UnitOfWork, site: Site, owner: Customer, wanted: OpenAccount, at: datetime
+    uow: UnitOfWork,
+    site: Site,
+    owner: Customer,
+    wanted: OpenAccount,
+    parameters: SiteParameters,
+    at: datetime,
 ) -> Account:
     number = checked_number(wanted.number, "number")
     if await uow.accounts.by_number(site.organisation_id, number) is not None:
         raise MoneyConflictError("number", f"{number!r} is taken")
-    if wanted.tariff:
-        await find_tariff(uow, site, wanted.tariff, at)
+    tariff = wanted.tariff or parameters.tariff
+    if tariff:
+        await find_tariff(uow, site, tariff, at)
     if wanted.balance_units < 0:
         raise MoneyInputError("balance", "is below zero: bring an old debt in as a debt plan")
     check_limits(wanted.limits)
@@ -208,15 +219,19 @@ async def _account(
         mode=wanted.mode,
         currency=organisation.currency,
         opened_at=at,
-        tariff=wanted.tariff,
+        tariff=tariff,
         alarm_1_units=limits.alarm_1_units,
         alarm_2_units=limits.alarm_2_units,
-        overdraft_units=limits.overdraft_units,
-        emergency_units=limits.emergency_units,
+        overdraft_units=_or_default(limits.overdraft_units, parameters.overdraft_units),
+        emergency_units=_or_default(limits.emergency_units, parameters.emergency_units),
         hoard_units=limits.hoard_units,
         deduction_order=wanted.deduction_order,
         head_count=wanted.head_count,
     )
+
+
+def _or_default(units: int | None, default_units: int) -> int:
+    return default_units if units is None else units
 
 
 def check_limits(limits: AccountLimits) -> None:
@@ -244,7 +259,12 @@ def check_head_count(heads: int | None) -> None:
         raise MoneyInputError("head_count", f"{heads}: expected 0 to 10000")
 
 
-def _overload(overload_kw: Decimal | None) -> str:
+def checked_overload(overload_kw: Decimal | None) -> str:
+    """Return a power limit as text; empty for None.
+
+    Raises:
+        MoneyInputError: it is not above 0, to 10 000 kW.
+    """
     if overload_kw is None:
         return ""
     if not (overload_kw.is_finite() and 0 < overload_kw <= OVERLOAD_KW_MAX):
@@ -328,8 +348,7 @@ async def _bring_in(
     """Book credit that came along: to the account, or on its way into the only meter."""
     if balance_units == 0:
         return
-    if account.hoard_units is not None and balance_units > account.hoard_units:
-        raise HoardLimitError("balance", "is more than the account may hold")
+    check_payable(balance_units, account.currency, "balance")
     if account.mode.in_meter:
         if len(bindings) != 1:
             raise MoneyInputError("balance", "goes into one meter: open with exactly one")
@@ -337,6 +356,7 @@ async def _bring_in(
             uow, site, account, bindings[0], BROUGHT_IN, balance_units, at=at, operator=operator
         )
         return
+    await check_hoard(uow, account, site, None, balance_units, "balance")
     await book(
         uow,
         site,

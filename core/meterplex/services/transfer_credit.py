@@ -17,6 +17,7 @@ from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep, Ste
 from meterplex.domain.prepayment.orders import Direction, OrderId, OrderKind, OrderState
 from meterplex.services.account_messages import wake_orders
 from meterplex.services.bookkeeping import book
+from meterplex.services.hoard_limit import hoard_limit
 from meterplex.services.money_errors import HoardLimitError
 
 METHOD: Final = "transfer"
@@ -45,7 +46,7 @@ async def send_to_meter(
         HoardLimitError: it would be more than :data:`PARTS_MAX` parts.
     """
     orders = []
-    for part in _parts(amount_units, account.hoard_units):
+    for part in _parts(amount_units, await hoard_limit(uow, account, site)):
         order = _order(account, binding, part, at, operator, channel)
         sentence = f"carried over by {operator}: {channel}"
         step = OrderStep(at, order.state, StepCode.ASKED, sentence, operator)
