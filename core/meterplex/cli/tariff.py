@@ -14,6 +14,7 @@ from meterplex.cli.output import (
 )
 from meterplex.cli.program import Program, pass_program
 from meterplex.cli.tariff_backtest import backtest
+from meterplex.cli.tariff_download import download, download_status
 from meterplex.cli.tariff_options import FILE, one_line_each, read_tariff_file
 from meterplex.domain.money import ledger_decimal, minor_decimal
 from meterplex.domain.tariff import (
@@ -37,7 +38,8 @@ def tariff() -> None:
     """Check tariffs, rate use with them, and bring them to meters."""
 
 
-tariff.add_command(backtest)
+for command in (backtest, download, download_status):
+    tariff.add_command(command)
 
 
 @tariff.command()

@@ -99,7 +99,7 @@ async def issue_commands(
     batch_id = uuid_utils.compat.uuid7()
     commands = []
     for meter in meters:
-        obstacle = _obstacle(plugins, meter, kind)
+        obstacle = find_obstacle(plugins, meter, kind)
         command = Command(
             id=CommandId(uuid_utils.compat.uuid7()),
             organisation_id=organisation_id,
@@ -122,12 +122,17 @@ async def issue_commands(
             content, what = _approved_content(kind, meters), ApprovalKind.SUPPLY_BATCH
             used = await approvals.require(uow, asked_by, approval_id, what, content, at=at)
             commands = [replace(command, approval_id=used.id) for command in commands]
-        await uow.commands.add_all(commands)
-        for command in commands:
-            await uow.audit.append(_audit_record(command))
+        await write_commands(uow, commands)
         if not dry_run:
             await uow.commit()
     return CommandBatch(batch_id, tuple(commands))
+
+
+async def write_commands(uow: UnitOfWork, commands: Sequence[Command]) -> None:
+    """Write commands with an audit entry each, in the caller's transaction."""
+    await uow.commands.add_all(commands)
+    for command in commands:
+        await uow.audit.append(_audit_record(command))
 
 
 def needs_second_person(kind: CommandKind, meters: Collection[Meter]) -> bool:
@@ -185,7 +190,7 @@ def _approved_content(kind: CommandKind, meters: Collection[Meter]) -> dict[str,
     return {"action": kind.value, "meters": sorted(str(meter.id) for meter in meters)}
 
 
-def _obstacle(plugins: PluginManager, meter: Meter, kind: CommandKind) -> str:
+def find_obstacle(plugins: PluginManager, meter: Meter, kind: CommandKind) -> str:
     """Say why a meter cannot do it; empty when it can."""
     model, needed = plugins.models.get(meter.model), NEEDED[kind]
     if model is None:
