@@ -17,7 +17,7 @@ from meterplex.domain.operators import (
     SignInRefusedError,
 )
 from meterplex.services.audit import verify
-from meterplex.services.operators import NewOperator, add_operator, grants_of, revoke_tokens
+from meterplex.services.operators import NewOperator, add_operator, grants_of, set_operator_state
 from meterplex.services.sign_in import (
     LIFETIME,
     PasswordHasher,
@@ -230,7 +230,8 @@ async def test_sign_ins_and_changes_at_once_do_not_wait_in_a_ring(
     database: Database, anna: Operator
 ) -> None:
     async def change() -> None:
-        await revoke_tokens(database, anna.organisation_id, "anna", by=anna, at=NOW)
+        state = OperatorState.ACTIVE
+        await set_operator_state(database, anna.organisation_id, "anna", state, by=anna, at=NOW)
 
     async def enter_and_leave() -> None:
         try:
