@@ -212,6 +212,7 @@ def _audit_record(command: Command) -> AuditRecord:
             "batch": str(command.batch_id),
             "not_after": command.not_after.isoformat(),
             "state": command.state,
+            **({} if command.approval_id is None else {"approval": str(command.approval_id)}),
             **command.arguments,
         },
     )
