@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from meterplex.db import Database
 from meterplex.domain.operators import Right
 
 AddOperator = Callable[..., str]
@@ -52,8 +54,26 @@ def ask(cli: Cli, answer: Answer) -> str:
     return str(waiting["id"])
 
 
+def approvals_in_the_log(database_file: Path) -> list[str]:
+    """Return the approval that each entry of a disconnect names."""
+
+    async def look() -> list[str]:
+        url = f"sqlite:///{database_file}"
+        async with await Database.open(url) as database, database.unit_of_work() as uow:
+            (organisation,) = await uow.organisations.all()
+            entries = await uow.audit.entries(organisation.id)
+        records = [entry.record for entry in entries]
+        return [each.detail["approval"] for each in records if each.action == "command.disconnect"]
+
+    return asyncio.run(look())
+
+
 def test_many_disconnects_wait_for_a_second_person(
-    cli: Cli, big_estate: Estate, answer: Answer, add_operator: AddOperator
+    cli: Cli,
+    big_estate: Estate,
+    answer: Answer,
+    add_operator: AddOperator,
+    database_file: Path,
 ) -> None:
     big_estate()
     second = ("--token", add_operator("bert", Right.SUPPLY_APPROVE))
@@ -90,6 +110,7 @@ def test_many_disconnects_wait_for_a_second_person(
     assert len(dry["commands"]) == METERS
     batch = answer(cli(*DISCONNECT, "--approval", approval))
     assert {command["state"] for command in batch["commands"]} == {"queued"}
+    assert approvals_in_the_log(database_file) == [approval] * METERS
     again = cli(*DISCONNECT, "--approval", approval)
     assert again.exit_code == 4
     assert "is used, expected approved" in again.stderr
