@@ -19,8 +19,8 @@ from meterplex.domain.estate import Binding, BindingId, Meter, Site, UsagePoint
 from meterplex.domain.ledger import BROUGHT_IN, EntryKind, in_meter, signed
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import Capability
+from meterplex.services.binding_counters import Counters, last_credit
 from meterplex.services.bookkeeping import book
-from meterplex.services.counters import Counters, last_credit
 from meterplex.services.money_errors import MeterUnfitError, MoneyConflictError, MoneyInputError
 
 NOT_SOLD = frozenset({AccountMode.CARD, AccountMode.TOKEN})

@@ -35,8 +35,8 @@ from meterplex.services.bind_meters import (
     open_binding_of,
     take_in_credit,
 )
+from meterplex.services.binding_counters import GivenReadings, counters_at
 from meterplex.services.bookkeeping import book
-from meterplex.services.counters import GivenReadings, counters_at
 from meterplex.services.customers import NewCustomer, add_customer, find_customer
 from meterplex.services.hoard_limit import check_hoard
 from meterplex.services.money_errors import (
