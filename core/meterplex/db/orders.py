@@ -8,12 +8,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from meterplex.db import money_tables as tables
+from meterplex.db import tables as db_tables
 from meterplex.db.errors import IllegalMoveError
 from meterplex.db.identified import IdentifiedRepository, columns_of
-from meterplex.domain.estate import AccountId, BindingId, OrganisationId, SiteId
+from meterplex.domain.estate import AccountId, BindingId, MeterId, OrganisationId, SiteId
 from meterplex.domain.prepayment.arming import Arming
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
-from meterplex.domain.prepayment.orders import LIVE, MOVES, OrderId, OrderState
+from meterplex.domain.prepayment.orders import BLOCKING, LIVE, MOVES, OrderId, OrderKind, OrderState
 from meterplex.domain.prepayment.wallet import PurchaseRecord, Wallet
 
 _LOOKED_AT: Final = (OrderState.PAID, OrderState.UNCERTAIN)
@@ -104,9 +105,29 @@ class Orders(IdentifiedRepository[CreditOrder]):
         return await self._in_all(columns.state.in_(sorted(states)))
 
     async def due(self, now: datetime) -> tuple[CreditOrder, ...]:
-        """Return the orders of all organisations whose delivery is to look at them now."""
+        """Return the orders of all organisations whose delivery is to look at them now.
+
+        What waits behind another order of its binding is left out, and so are vends to a frozen
+        binding.
+        """
         columns = tables.credit_order.c
-        return await self._in_all(columns.state.in_(_LOOKED_AT), columns.due_at <= now)
+        waits = sa.and_(
+            columns.state == OrderState.PAID, sa.or_(_is_behind_another(), _is_frozen())
+        )
+        return await self._in_all(columns.state.in_(_LOOKED_AT), columns.due_at <= now, ~waits)
+
+    async def wake(
+        self, meters: Collection[tuple[OrganisationId, MeterId]] | None, now: datetime
+    ) -> None:
+        """Make what waits on some meters, or on all, due now."""
+        columns, binding = tables.credit_order.c, db_tables.binding.c
+        where = [columns.state.in_(_LOOKED_AT), columns.due_at > now]
+        if meters is not None:
+            of_meters = sa.select(binding.id).where(
+                binding.meter_id.in_([meter_id for _, meter_id in meters])
+            )
+            where.append(columns.binding_id.in_(of_meters))
+        await self._execute(sa.update(tables.credit_order).where(*where).values(due_at=now))
 
     async def move(self, order: CreditOrder, moved: CreditOrder, step: OrderStep) -> bool:
         """Write a changed order, if it is still as it was; of several callers one wins.
@@ -178,6 +199,30 @@ class Orders(IdentifiedRepository[CreditOrder]):
             .order_by(columns.created_at, columns.id)
         )
         return tuple(_order(row) for row in rows)
+
+
+def _is_behind_another() -> sa.ColumnElement[bool]:
+    """An order of the same binding is on its way, or frozen."""
+    this, other = tables.credit_order.c, tables.credit_order.alias("other")
+    return sa.exists().where(
+        other.c.organisation_id == this.organisation_id,
+        other.c.binding_id == this.binding_id,
+        other.c.id != this.id,
+        other.c.state.in_(sorted(BLOCKING)),
+    )
+
+
+def _is_frozen() -> sa.ColumnElement[bool]:
+    """A vend to a binding that takes none now."""
+    this, binding = tables.credit_order.c, db_tables.binding.c
+    return sa.and_(
+        this.kind == OrderKind.VEND,
+        sa.exists().where(
+            binding.organisation_id == this.organisation_id,
+            binding.id == this.binding_id,
+            binding.frozen,
+        ),
+    )
 
 
 def _row(order: CreditOrder) -> dict[str, Any]:

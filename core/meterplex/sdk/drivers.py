@@ -191,6 +191,10 @@ class MeterDriver(ABC):
 
     capabilities: frozenset[Capability] = frozenset()
     """What this driver, with its settings, can do."""
+    count_max: int = 9999
+    """Largest purchase count that the meter can hold; the default is the narrowest known."""
+    withdraws_absolutely: bool = False
+    """``withdraw_credit`` writes what is to remain, so that it needs the supply to be off."""
 
     @abstractmethod
     async def identify(self) -> Identity:

@@ -96,6 +96,9 @@ class AcrelDriver(MeterDriver):
         settings: see :data:`~meterplex_acrel_dtsy.settings.SETTINGS`.
     """
 
+    count_max = 0xFFFF
+    withdraws_absolutely = True
+
     def __init__(
         self, variant: AcrelVariant, link: Link, address: str, settings: Mapping[str, str]
     ) -> None:

@@ -1,0 +1,42 @@
+"""What people must know about the credit of a meter, as events of the meter."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import uuid_utils.compat
+
+from meterplex.db import UnitOfWork
+from meterplex.domain.estate import Meter
+from meterplex.domain.readings import DeviceEventRecord, EventKind
+
+
+class CreditAlarm(StrEnum):
+    """Codes of the events."""
+
+    FOREIGN_PURCHASE = "foreign_purchase"
+    """Somebody else sold to the meter (F61)."""
+    PURCHASE_COUNT = "purchase_count"
+    """Its wallet is not as purchases can have left it (F61)."""
+    PURCHASE_COUNT_END = "purchase_count_end"
+    """90 % of all counts are used: the account must be opened anew in the meter."""
+    ORDER_CONFLICT = "order_conflict"
+    """What was read contradicts an order: two people decide."""
+    ORDER_UNCERTAIN = "order_uncertain"
+    """An order was sent and is not proven for too long."""
+
+
+async def raise_alarm(
+    uow: UnitOfWork, meter: Meter, code: CreditAlarm, detail: str, at: datetime
+) -> None:
+    """Add an event of the meter."""
+    event = DeviceEventRecord(
+        id=uuid_utils.compat.uuid7(),
+        organisation_id=meter.organisation_id,
+        subject="meter",
+        subject_id=meter.id,
+        kind=EventKind.FLAG_RAISED,
+        code=code,
+        at=at,
+        detail=detail,
+    )
+    await uow.events.add_all([event])

@@ -1,0 +1,42 @@
+"""What a driver's error says about an order that was being sent."""
+
+from typing import Final
+
+from meterplex.domain.prepayment.answers import Answer, AnswerKind
+from meterplex.protocols.errors import EncodeError
+from meterplex.sdk import (
+    DamagedReplyError,
+    DeviceMismatchError,
+    DeviceRefusedError,
+    ExpiredError,
+    LinkUnavailableError,
+    SettingsError,
+    UnsupportedError,
+)
+from meterplex.services.order_evidence import LinkFacts
+
+_NOT_SENT: Final = (
+    LinkUnavailableError,
+    ExpiredError,
+    UnsupportedError,
+    SettingsError,
+    EncodeError,
+)
+
+
+def answer_of(error: Exception, link: LinkFacts) -> Answer:
+    """Return the answer that an error stands for.
+
+    Where the link knows whether bytes may have left, it is believed; what a driver could not make
+    sense of counts as silence.
+    """
+    if link.control_sent is not None:
+        if not link.control_sent():
+            return Answer(AnswerKind.NOT_SENT)
+    elif isinstance(error, _NOT_SENT):
+        return Answer(AnswerKind.NOT_SENT)
+    if isinstance(error, DeviceRefusedError):
+        return Answer(AnswerKind.OTHER_ERROR)
+    if isinstance(error, DamagedReplyError | DeviceMismatchError):
+        return Answer(AnswerKind.DAMAGED)
+    return Answer(AnswerKind.SILENCE)

@@ -1,0 +1,116 @@
+"""What was read about an order since it was sent, from the steps that it left."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from meterplex.db.orders import wallet_document
+from meterplex.domain.prepayment import (
+    CountCapability,
+    Evidence,
+    EvidenceRead,
+    Fence,
+    FenceFacts,
+    Wallet,
+)
+from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep, StepCode
+
+LOOKS: Final = frozenset({*Evidence, StepCode.UNREAD, StepCode.HELD})
+"""Codes of steps that came of a look without a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFacts:
+    """What is known of the link that an order is delivered over.
+
+    Attributes:
+        drain_time: how long a late frame or answer may still come.
+        session_closed_at: when the session that sent the last frame was closed, on a link that
+            stores nothing; None on any other link.
+        control_sent: tells whether bytes that move value may have left in this attempt; None
+            where nobody knows, and the driver's error is believed.
+    """
+
+    drain_time: timedelta = timedelta(0)
+    session_closed_at: datetime | None = None
+    control_sent: Callable[[], bool] | None = None
+
+
+DIRECT: Final = LinkFacts()
+"""A link of which nothing is known."""
+
+
+def capability_document(capability: CountCapability) -> dict[str, Any]:
+    """Return what the meter's make does with counts, as it is kept with each arming."""
+    return {
+        "count_checked": capability.count_checked,
+        "count_max": capability.count_max,
+        "withdraws_absolutely": capability.withdraws_absolutely,
+    }
+
+
+def read_document(wallet: Wallet, read_at: datetime) -> dict[str, Any]:
+    """Return a read as it is kept with the step that it led to."""
+    return {"wallet": wallet_document(wallet), "read_at": read_at.isoformat()}
+
+
+def looks_in_a_row(steps: Sequence[OrderStep]) -> int:
+    """Return how many looks without a result were the last steps."""
+    count = 0
+    for step in reversed(steps):
+        if step.code not in LOOKS and step.code != StepCode.ALARM:
+            break
+        count += step.code in LOOKS
+    return count
+
+
+def last_fence(steps: Iterable[OrderStep]) -> str:
+    """Return the fence that was found last; empty when none was."""
+    fences = [step.code for step in steps if step.code in frozenset(Fence)]
+    return fences[-1] if fences else ""
+
+
+def fence_facts(
+    order: CreditOrder,
+    steps: Iterable[OrderStep],
+    *,
+    link: LinkFacts = DIRECT,
+    declared_foreign: bool = False,
+) -> FenceFacts | None:
+    """Return what fences are judged by; None for an order that has no frame out."""
+    if order.arming is None or order.sent_at is None:
+        return None
+    kept = tuple(steps)
+    armed = [step for step in kept if step.code == StepCode.ARMED]
+    capability = CountCapability(**armed[-1].detail["capability"])
+    reads = [step for step in kept if step.code in frozenset(Evidence)]
+    return FenceFacts(
+        count=order.arming.count,
+        count_binds=capability.binds(order.direction),
+        last_sent_at=order.sent_at,
+        reads=tuple(_read(step) for step in reads),
+        declared_foreign=declared_foreign,
+        wallet_renewed_at=max((_read_at(step) for step in reads if _is_new(step)), default=None),
+        session_closed_at=link.session_closed_at,
+        drain_time=link.drain_time,
+    )
+
+
+def _read(step: OrderStep) -> EvidenceRead:
+    return EvidenceRead(_read_at(step), Evidence(step.code), _wallet(step)["purchase_count"])
+
+
+def _read_at(step: OrderStep) -> datetime:
+    return datetime.fromisoformat(step.detail["read_at"])
+
+
+def _is_new(step: OrderStep) -> bool:
+    """Tell whether a read showed a wallet as it is after it was initialised."""
+    wallet = _wallet(step)
+    return wallet["purchase_count"] == 0 and not wallet["total_purchased_units"]
+
+
+def _wallet(step: OrderStep) -> Mapping[str, Any]:
+    wallet: Mapping[str, Any] = step.detail["wallet"]
+    return wallet
