@@ -211,11 +211,35 @@ async def take_in_credit(
             credit.read_at,
         )
     )
+    await bring_in(
+        uow,
+        site,
+        account,
+        binding,
+        meter,
+        credit.remaining_units,
+        at=at,
+        operator=operator,
+    )
+
+
+async def bring_in(
+    uow: UnitOfWork,
+    site: Site,
+    account: Account,
+    binding: Binding,
+    meter: Meter,
+    remaining_units: int,
+    *,
+    at: datetime,
+    operator: str,
+) -> None:
+    """Book what a meter was found to hold when its binding began: it was not sold here."""
     await book(
         uow,
         site,
         EntryKind.OPENING,
-        signed(BROUGHT_IN, in_meter(binding.id), credit.remaining_units),
+        signed(BROUGHT_IN, in_meter(binding.id), remaining_units),
         currency=account.currency,
         at=at,
         operator=operator,

@@ -23,6 +23,7 @@ from meterplex.domain.prepayment import (
 )
 from meterplex.sdk import CreditState, DamagedReplyError
 from meterplex.services.account_messages import reconsider_supply
+from meterplex.services.bind_meters import bring_in
 from meterplex.services.bookkeeping import book
 from meterplex.services.meter_alarms import CreditAlarm, raise_alarm
 from meterplex.services.meter_wallets import put_wallet, wallet_of, wallet_of_row
@@ -74,7 +75,7 @@ async def account_for(
 ) -> CountComparison:
     """Compare one wallet with the last one accounted for, and keep it, with the account held.
 
-    No order of the binding may be on its way.
+    No order of the binding may be on its way. What the first one holds was brought in.
     """
     row = await uow.wallets.find(binding.organisation_id, binding.id)
     if row is not None and read_at <= row.read_at:
@@ -86,6 +87,9 @@ async def account_for(
         await raise_alarm(uow, meter, alarm, compared.sentence, read_at)
     elif compared.outcome is Comparison.CONFLICT:
         await raise_alarm(uow, meter, CreditAlarm.PURCHASE_COUNT, compared.sentence, read_at)
+    elif row is None:
+        found = wallet.remaining_units
+        await bring_in(uow, site, account, binding, meter, found, at=read_at, operator=DONE_BY)
     await put_wallet(uow, binding, wallet, read_at)
     return compared
 

@@ -43,7 +43,7 @@ from meterplex.domain.ledger import (
 )
 from meterplex.domain.money import LEDGER_DECIMALS, minor_decimals
 from meterplex.domain.operators import Operator
-from meterplex.domain.prepayment import BLOCKING, Direction, OrderState
+from meterplex.domain.prepayment import BLOCKING, Direction, OrderId, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep, StepCode
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import PluginError, SettingsError
@@ -458,9 +458,8 @@ class _Switch:
             moved = replace(order, binding_id=binding.id, arming=None, due_at=self.at)
             if not await self.uow.orders.move(order, moved, step):
                 raise BusyError("usage_point", _told([order]))
-            await self._book(
-                [Posting(transit(self.old.id), transit(binding.id), order.deliver_units)], sentence
-            )
+            follows = Posting(transit(self.old.id), transit(binding.id), order.deliver_units)
+            await self._book([follows], sentence, order_id=order.id)
         await wake_orders(self.uow, self.account, binding.id, self.at)
 
     async def _book(
@@ -468,6 +467,7 @@ class _Switch:
         postings: Collection[Posting],
         memo: str,
         kind: EntryKind = EntryKind.TRANSFER,
+        order_id: OrderId | None = None,
     ) -> None:
         await book(
             self.uow,
@@ -478,6 +478,7 @@ class _Switch:
             at=self.at,
             operator=self.operator.name,
             account=self.account,
+            order_id=order_id,
             memo=memo,
         )
 
