@@ -53,7 +53,7 @@ def _grant_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice([right.value for right in Right]),
             multiple=True,
             metavar="RIGHT",
-            help="One right, such as money.vend; --right help names all.",
+            help="One right, such as money.vend; docs/operators.md has all.",
         ),
         click.option("--site", "sites", multiple=True, metavar="CODE", help="Where it holds."),
     )
