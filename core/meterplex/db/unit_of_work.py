@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from meterplex.db.accounts import Accounts, BindingOpenings, Customers, Wallets
 from meterplex.db.audit import AuditLog
+from meterplex.db.bills import Bills, DebtPlans, Fees, ShareRuns
 from meterplex.db.charges import Charges, ReadingHolds
 from meterplex.db.commands import Commands
 from meterplex.db.errors import DatabaseUnavailableError, translate
@@ -82,6 +83,10 @@ class UnitOfWork:
     reading_holds: ReadingHolds
     ledger: Ledger
     orders: Orders
+    bills: Bills
+    fees: Fees
+    debt_plans: DebtPlans
+    share_runs: ShareRuns
     idempotency_keys: IdempotencyKeys
     outbox: Outbox
     supply_holds: SupplyHolds
@@ -195,6 +200,10 @@ class UnitOfWork:
         self.reading_holds = ReadingHolds(connection)
         self.ledger = Ledger(connection)
         self.orders = Orders(connection)
+        self.bills = Bills(connection)
+        self.fees = Fees(connection)
+        self.debt_plans = DebtPlans(connection)
+        self.share_runs = ShareRuns(connection)
         self.idempotency_keys = IdempotencyKeys(connection)
         self.outbox = Outbox(connection)
         self.supply_holds = SupplyHolds(connection)
