@@ -1,7 +1,9 @@
 """The one way into the ledger: dated, in an open period, and never half."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import uuid_utils.compat
@@ -9,8 +11,22 @@ import uuid_utils.compat
 from meterplex.db import UnitOfWork
 from meterplex.domain.accounts import Account
 from meterplex.domain.estate import OrganisationId, Site
-from meterplex.domain.ledger import Entry, EntryId, EntryKind, Posting, period_of, reverse
+from meterplex.domain.ledger import (
+    Entry,
+    EntryId,
+    EntryKind,
+    LedgerKind,
+    Posting,
+    period_of,
+    reverse,
+)
 from meterplex.domain.prepayment.orders import OrderId
+from meterplex.services.settle_bills import note_paid
+
+CLAIMS: Final = frozenset(
+    {EntryKind.CHARGE, EntryKind.ADJUSTMENT, EntryKind.FEE, EntryKind.SHARE, EntryKind.BILL}
+)
+"""What makes claims: whoever books these writes the bill over them, if there is one."""
 
 
 async def book(
@@ -27,6 +43,8 @@ async def book(
     memo: str = "",
 ) -> Entry | None:
     """Book postings as one entry, in the month of the site's local day or the first open one after.
+
+    What settles claims is noted on their bills and debt plans.
 
     Args:
         account: whose statement shows it.
@@ -53,7 +71,49 @@ async def book(
         memo=memo,
     )
     await uow.ledger.add(entry)
+    await _note_settled(uow, entry)
     return entry
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """An entry that has no period yet; see :func:`book` for what is what."""
+
+    id: EntryId
+    site: Site
+    kind: EntryKind
+    postings: tuple[Posting, ...]
+    currency: str
+    operator: str
+    account: Account | None = None
+    memo: str = ""
+
+
+async def book_all(
+    uow: UnitOfWork, organisation_id: OrganisationId, drafts: Sequence[EntryDraft], at: datetime
+) -> None:
+    """Book many entries of an organisation at once, each as :func:`book` would."""
+    periods: dict[str, date] = {}
+    for zone in {draft.site.time_zone for draft in drafts}:
+        wanted = period_of(at.astimezone(ZoneInfo(zone)).date())
+        periods[zone] = await uow.ledger.open_period(organisation_id, wanted)
+    await uow.ledger.add_all(
+        [
+            Entry(
+                id=draft.id,
+                organisation_id=organisation_id,
+                kind=draft.kind,
+                currency=draft.currency,
+                booked_at=at,
+                period=periods[draft.site.time_zone],
+                postings=draft.postings,
+                operator=draft.operator,
+                account_id=None if draft.account is None else draft.account.id,
+                memo=draft.memo,
+            )
+            for draft in drafts
+        ]
+    )
 
 
 async def take_back(
@@ -68,7 +128,19 @@ async def take_back(
     period = await uow.ledger.open_period(entry.organisation_id, period_of(local_day))
     opposite = reverse(entry, EntryId(uuid_utils.compat.uuid7()), at, period, operator)
     await uow.ledger.add(opposite)
+    await _note_settled(uow, opposite)
     return opposite
+
+
+async def _note_settled(uow: UnitOfWork, entry: Entry) -> None:
+    kinds = {
+        account.kind for posting in entry.postings for account in (posting.debit, posting.credit)
+    }
+    owed = kinds & {LedgerKind.RECEIVABLE, LedgerKind.DEBT}
+    if owed and entry.kind not in CLAIMS and entry.account_id is not None:
+        await note_paid(
+            uow, entry.organisation_id, entry.account_id, entry.currency, entry.booked_at
+        )
 
 
 async def find_discrepancies(uow: UnitOfWork, organisation_id: OrganisationId) -> tuple[str, ...]:
