@@ -300,6 +300,8 @@ class Charges(_OfRegisters):
             known_at: what was received later is not looked at.
         """
         found: dict[tuple[MeterId, str], list[StoredReading]] = defaultdict(list)
+        if not spans:
+            return found
         columns = tables.reading.c
         values = (columns.read_at, columns.value, columns.quality, columns.source)
         query, slugs = await self._within(

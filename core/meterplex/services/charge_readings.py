@@ -1,0 +1,179 @@
+"""Turns the readings of meters into charges, once each, for many accounts in one transaction.
+
+What a period costs is rated whole; a charge is that minus what the period was charged before. So
+charging may run at any time, as often as anybody likes, also twice at once: the accounts are
+locked, and what is charged already adds nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from meterplex.db import Database, UnitOfWork
+from meterplex.db.outbox import OutboxMessage
+from meterplex.domain.accounts import Account, AccountState
+from meterplex.domain.charges import Charge, ReadingHold
+from meterplex.domain.estate import AccountId, Binding, MeterId, OrganisationId
+from meterplex.services.charge_drafts import Draft, draft_charges
+from meterplex.services.charge_entries import book_charges
+from meterplex.services.charged_counters import RULE, CounterLoader, Uncharged
+from meterplex.services.metered_charges import draft_metered
+from meterplex.services.period_rating import plan, rate
+from meterplex.services.tariff_book import TariffBook
+
+READINGS: Final = "readings"
+"""Topic of the outbox: new readings were stored for the meters that the payload names."""
+
+ACCOUNTS_AT_ONCE: Final = 500
+"""Accounts that are charged in one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingOutcome:
+    """What a run of charging did.
+
+    Attributes:
+        charges: in the order in which they were booked.
+        held: readings that wait for a decision since this run.
+        uncharged: bindings that could not be charged.
+    """
+
+    charges: tuple[Charge, ...] = ()
+    held: tuple[ReadingHold, ...] = ()
+    uncharged: tuple[Uncharged, ...] = ()
+
+
+async def charge_meters(
+    database: Database,
+    organisation_id: OrganisationId,
+    meter_ids: Collection[MeterId],
+    at: datetime,
+    *,
+    since: datetime | None = None,
+    book: TariffBook | None = None,
+    operator: str = RULE,
+    dry_run: bool = False,
+) -> ChargingOutcome:
+    """Charge what the readings of some meters show; those without an account are left alone.
+
+    Args:
+        meter_ids: of any site of the organisation.
+        at: now; the charges are booked in its month.
+        since: time of the oldest reading that may be new; None looks for it, which takes longer.
+        book: keeps tariffs ready between calls.
+        dry_run: do all of it, but keep nothing.
+
+    Raises:
+        DatabaseError: nothing of the batch of accounts at work was kept; call again.
+    """
+    book = TariffBook() if book is None else book
+    async with database.unit_of_work(read_only=True) as uow:
+        bindings = await uow.charges.bindings_of_meters(organisation_id, meter_ids)
+    charges: list[Charge] = []
+    held: list[ReadingHold] = []
+    uncharged: list[Uncharged] = []
+    for account_ids in _batches(sorted({_account_id(each) for each in bindings})):
+        async with database.unit_of_work() as uow:
+            run = _Run(uow, organisation_id, book, at, operator)
+            done = await run.charge(account_ids, meter_ids, since)
+            if not dry_run:
+                await uow.commit()
+        charges += done.charges
+        held += done.held
+        uncharged += done.uncharged
+    return ChargingOutcome(tuple(charges), tuple(held), tuple(uncharged))
+
+
+def _batches(account_ids: Sequence[AccountId]) -> Iterator[Sequence[AccountId]]:
+    for first in range(0, len(account_ids), ACCOUNTS_AT_ONCE):
+        yield account_ids[first : first + ACCOUNTS_AT_ONCE]
+
+
+def _account_id(binding: Binding) -> AccountId:
+    assert binding.account_id is not None
+    return binding.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Charging of one batch of accounts, in one transaction."""
+
+    uow: UnitOfWork
+    organisation_id: OrganisationId
+    book: TariffBook
+    at: datetime
+    operator: str
+
+    async def charge(
+        self,
+        account_ids: Collection[AccountId],
+        meter_ids: Collection[MeterId],
+        since: datetime | None,
+    ) -> ChargingOutcome:
+        """Charge; the bindings are read again under the locks."""
+        locked = await self.uow.accounts.lock_all(self.organisation_id, account_ids)
+        accounts = {
+            account.id: account for account in locked if account.state is not AccountState.CLOSED
+        }
+        found = await self.uow.charges.bindings_of_meters(self.organisation_id, meter_ids)
+        bindings = [each for each in found if each.account_id in accounts]
+        on_server = [each for each in bindings if not _in_meter(each)]
+        in_meter = [each for each in bindings if _in_meter(each)]
+        loader = CounterLoader(self.uow, self.organisation_id, self.book)
+        drafts, uncharged = await self._draft_rated(loader, accounts, on_server, since)
+        if in_meter:
+            drafts += await draft_metered(
+                self.uow, self.organisation_id, accounts, in_meter, self.book, self.at
+            )
+        charges = await book_charges(self.uow, self.organisation_id, drafts, self.at, self.operator)
+        return ChargingOutcome(
+            charges, tuple(hold for draft in drafts for hold in draft.raised), tuple(uncharged)
+        )
+
+    async def _draft_rated(
+        self,
+        loader: CounterLoader,
+        accounts: Mapping[AccountId, Account],
+        bindings: Sequence[Binding],
+        since: datetime | None,
+    ) -> tuple[list[Draft], list[Uncharged]]:
+        counters = await loader.load(accounts, bindings, since)
+        plans = [each for each in map(plan, counters) if each is not None]
+        rate(plans)
+        problems = [
+            Uncharged(each.counter.binding.id, each.problem) for each in plans if each.problem
+        ]
+        drafts = [draft_charges(each, self.at) for each in plans if not each.problem]
+        return drafts, [*loader.problems, *problems]
+
+
+def _in_meter(binding: Binding) -> bool:
+    return binding.mode is not None and binding.mode.in_meter
+
+
+def readings_handler(
+    database: Database, book: TariffBook, wall: Callable[[], datetime]
+) -> Callable[[OutboxMessage], Awaitable[None]]:
+    """Return what the worker does with messages of :data:`READINGS`.
+
+    Their payload names ``meters`` and may name ``since``, the time of the oldest reading that it
+    tells of.
+
+    Args:
+        wall: current time in UTC.
+    """
+
+    async def handle(message: OutboxMessage) -> None:
+        since = message.payload.get("since")
+        await charge_meters(
+            database,
+            message.organisation_id,
+            {MeterId(UUID(each)) for each in message.payload["meters"]},
+            wall(),
+            since=None if since is None else datetime.fromisoformat(since),
+            book=book,
+        )
+
+    return handle
