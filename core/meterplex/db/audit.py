@@ -9,6 +9,7 @@ from meterplex.db import tables
 from meterplex.db.errors import NotFoundError
 from meterplex.db.repository import Repository
 from meterplex.domain.audit import AuditEntry, AuditRecord, append
+from meterplex.domain.commands import Command
 from meterplex.domain.estate import OrganisationId
 
 
@@ -48,6 +49,21 @@ class AuditLog(Repository):
             )
         )
         return newest.scalar_one() or 0
+
+    async def tells_of_command(self, command: Command) -> bool:
+        """Whether the asking of a command is in the chain."""
+        columns = tables.audit_entry.c
+        result = await self._execute(
+            sa.select(
+                sa.exists().where(
+                    columns.organisation_id == command.organisation_id,
+                    columns.action == f"command.{command.kind}",
+                    columns.at >= command.created_at,
+                    columns.detail["command"].as_string() == str(command.id),
+                )
+            )
+        )
+        return bool(result.scalar_one())
 
     async def entries(
         self, organisation_id: OrganisationId, after: int = 0, limit: int = 1000

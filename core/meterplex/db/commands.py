@@ -17,6 +17,7 @@ from meterplex.domain.commands import (
     SUPPLY_ACTIONS,
     Command,
     CommandId,
+    CommandKind,
     CommandState,
 )
 from meterplex.domain.estate import MeterId, OrganisationId
@@ -90,6 +91,47 @@ class Commands(Repository):
         return await self._select(
             columns.organisation_id == organisation_id, columns.batch_id == batch_id
         )
+
+    async def has_quarantined(self, organisation_id: OrganisationId, meter_id: MeterId) -> bool:
+        """Whether a command of a meter waits in quarantine."""
+        columns = tables.command.c
+        result = await self._execute(
+            sa.select(
+                sa.exists().where(
+                    columns.organisation_id == organisation_id,
+                    columns.meter_id == meter_id,
+                    columns.state == CommandState.QUARANTINED,
+                )
+            )
+        )
+        return bool(result.scalar_one())
+
+    async def newest_of_supply(
+        self, organisation_id: OrganisationId, meter_id: MeterId
+    ) -> Command | None:
+        """Return the supply command that a meter was asked last."""
+        columns = tables.command.c
+        rows = await self._rows(
+            sa.select(tables.command)
+            .where(
+                columns.organisation_id == organisation_id,
+                columns.meter_id == meter_id,
+                columns.kind.in_(sorted(SUPPLY_ACTIONS)),
+            )
+            .order_by(columns.created_at.desc(), columns.id.desc())
+            .limit(1)
+        )
+        return Command(**rows[0]) if rows else None
+
+    async def count_queued(self, kind: CommandKind) -> int:
+        """Return how many commands of a kind wait to be sent, of all organisations."""
+        columns = tables.command.c
+        result = await self._execute(
+            sa.select(sa.func.count())
+            .select_from(tables.command)
+            .where(columns.state == CommandState.QUEUED, columns.kind == kind)
+        )
+        return int(result.scalar_one())
 
     async def move(
         self,

@@ -115,20 +115,20 @@ class Warnings(IdentifiedRepository[StoredWarning]):
         )
 
     async def note_state(
-        self,
-        organisation_id: OrganisationId,
-        warning_id: WarningId,
-        state: WarningState,
-        *,
-        at: datetime,
-        by: str,
+        self, warning: StoredWarning, state: WarningState, *, at: datetime, by: str
     ) -> bool:
-        """Note how far a warning has come; what counts already stays as it is."""
+        """Note how far a warning, and those raised with it, have come.
+
+        What counts already stays as it is.
+        """
         columns = tables.warning.c
         result = await self._execute(
             sa.update(tables.warning)
             .where(
-                self._is(organisation_id, warning_id),
+                columns.organisation_id == warning.organisation_id,
+                columns.account_id == warning.account_id,
+                columns.binding_id.is_not_distinct_from(warning.binding_id),
+                columns.raised_at == warning.raised_at,
                 columns.state.in_([WarningState.QUEUED, WarningState.FAILED]),
             )
             .values(state=state, sent_at=at, sent_by=by)

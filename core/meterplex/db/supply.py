@@ -247,13 +247,13 @@ class SentDisconnects(Repository):
         """Return how many meters are installed: of the organisation, and of all."""
         columns = estate.meter.c
         of_tenant = sa.case((columns.organisation_id == organisation_id, 1), else_=0)
-        result = await self._execute(
-            sa.select(sa.func.coalesce(sa.func.sum(of_tenant), 0), sa.func.count()).where(
-                columns.removed_at.is_(None)
-            )
+        (row,) = await self._rows(
+            sa.select(
+                sa.func.coalesce(sa.func.sum(of_tenant), 0).label("tenant"),
+                sa.func.count().label("system"),
+            ).where(columns.removed_at.is_(None))
         )
-        counts = result.one()
-        return MeterCounts(int(counts[0]), int(counts[1]))
+        return MeterCounts(int(row["tenant"]), int(row["system"]))
 
 
 class SupplyStates(Repository):

@@ -1,11 +1,14 @@
 """The rows of commands, as their delivery needs them; each step is its own transaction."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from meterplex.db import Database
-from meterplex.domain.commands import Command, CommandState
+from meterplex.db import Database, UnitOfWork
+from meterplex.domain.commands import SUPPLY_ACTIONS, Command, CommandState
+from meterplex.domain.supply_policy import LimiterPolicy
+from meterplex.services.confirm_supply import note_supply
+from meterplex.services.guard_disconnects import Marking, mark_sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,15 @@ class OpenCommand:
 
 @dataclass(frozen=True, slots=True)
 class CommandRows:
-    """The commands of all organisations that one head-end serves."""
+    """The commands of all organisations that one head-end serves.
+
+    Attributes:
+        limiter: how many disconnects may be sent in a while.
+    """
 
     database: Database
     wall: Callable[[], datetime]
+    limiter: LimiterPolicy = field(default=LimiterPolicy())
 
     async def unsettled(self) -> Sequence[OpenCommand]:
         """Return all commands that are QUEUED or UNKNOWN, oldest first."""
@@ -38,18 +46,29 @@ class CommandRows:
     async def move(self, command: Command, to: CommandState, outcome: str) -> bool:
         """Move a command on; False when it is not in ``command.state`` any more.
 
-        A move to SENT is refused after ``not_after``, and for an overruled command, as well.
+        A move to SENT is refused after ``not_after``, for an overruled command, and for what takes
+        supply away and does not pass the gate; that one is FAILED or QUARANTINED then.
         """
+        at = self.wall()
         async with self.database.unit_of_work() as uow:
-            moved = await uow.commands.move(
-                command.organisation_id,
-                command.id,
-                {command.state},
-                to,
-                at=self.wall(),
-                outcome=outcome,
-            )
+            if to is CommandState.SENT and command.kind in SUPPLY_ACTIONS:
+                moved = await mark_sent(uow, command, at, self.limiter) is Marking.SENT
+            else:
+                moved = await self._move(uow, command, to, outcome, at)
             await uow.commit()
+        return moved
+
+    async def _move(
+        self, uow: UnitOfWork, command: Command, to: CommandState, outcome: str, at: datetime
+    ) -> bool:
+        proves = to is CommandState.CONFIRMED and command.kind in SUPPLY_ACTIONS
+        if proves:
+            await _hold_account(uow, command)
+        moved = await uow.commands.move(
+            command.organisation_id, command.id, {command.state}, to, at=at, outcome=outcome
+        )
+        if moved is not None and proves:
+            await note_supply(uow, command, at)
         return moved is not None
 
     async def recover(self) -> int:
@@ -70,3 +89,10 @@ class CommandRows:
                 )
             await uow.commit()
         return len(cut_off)
+
+
+async def _hold_account(uow: UnitOfWork, command: Command) -> None:
+    """Hold the account of a command's meter first, as everybody does."""
+    binding = await uow.bindings.open_of_meter(command.organisation_id, command.meter_id)
+    if binding is not None and binding.account_id is not None:
+        await uow.accounts.lock(command.organisation_id, binding.account_id)
