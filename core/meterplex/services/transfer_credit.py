@@ -4,6 +4,7 @@ A transfer is no sale: it books from where the credit was to TRANSIT, and the de
 brings it into the meter as it does any other.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -66,6 +67,33 @@ async def send_to_meter(
         orders.append(order)
     await wake_orders(uow, account, binding.id, at)
     return tuple(orders)
+
+
+async def take_from_meter(
+    uow: UnitOfWork,
+    account: Account,
+    binding: Binding,
+    amount_units: int,
+    *,
+    at: datetime,
+    operator: str,
+    channel: str,
+) -> CreditOrder:
+    """Ask a meter to give credit back; once it has, it is to be paid out.
+
+    Args:
+        amount_units: whole minor units, in ledger units.
+        channel: why: ``close``.
+    """
+    order = replace(
+        _order(account, binding, amount_units, at, operator, channel),
+        kind=OrderKind.REFUND,
+        direction=Direction.WITHDRAW,
+    )
+    sentence = f"asked back by {operator}: {channel}"
+    await uow.orders.place(order, OrderStep(at, order.state, StepCode.ASKED, sentence, operator))
+    await wake_orders(uow, account, binding.id, at)
+    return order
 
 
 def _parts(amount_units: int, hoard_units: int | None) -> list[int]:

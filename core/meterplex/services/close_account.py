@@ -1,0 +1,540 @@
+"""Closes an account for good: settled, paid out, every balance of it zero (F94).
+
+::
+
+    FREEZE            its meters take no credit any more
+    SETTLE_ORDERS     what was never sent is given up, what was sent is finished
+    FINAL_CHARGES     up to the final readings
+    TAKE_BACK_CREDIT  meters give back what they hold, then all bindings end
+    SET_OFF_DEBTS     credit pays what is owed; the rest is to be paid out
+    PAY_OUT           and is paid out
+    DONE              nothing is left, no order or command is alive: CLOSED
+
+Each step is a commit of its own and leaves the name of the next one in the account, so closing
+goes on after a crash at the first step without its commit (prepayment-protocol section 7). A step
+that waits (for an order, a payment, a person) says so, and is asked again.
+
+Credit that was not bought here (brought in, found in a meter, sold by others) is not paid out.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from meterplex.db import Database, UnitOfWork
+from meterplex.domain.accounts import Account, AccountState, Category, ClosingStep
+from meterplex.domain.commands import SETTLED, Command, CommandState
+from meterplex.domain.deductions import Due, allocate
+from meterplex.domain.estate import AccountId, Binding, OrganisationId, Site
+from meterplex.domain.ledger import (
+    BROUGHT_IN,
+    ROUNDING,
+    Entry,
+    EntryKind,
+    LedgerAccount,
+    LedgerKind,
+    Posting,
+    cash,
+    changes,
+    customer,
+    debt,
+    in_meter,
+    receivable,
+    refund_payable,
+    signed,
+    suspense,
+)
+from meterplex.domain.money import LEDGER_DECIMALS, minor_decimals
+from meterplex.domain.prepayment import LIVE, Fence, OrderState, may_void, refundable_units
+from meterplex.domain.prepayment.credit_order import OrderStep, StepCode
+from meterplex.sdk.accounts import AccountEventKind
+from meterplex.services.account_messages import reconsider_supply, tell_event
+from meterplex.services.accounts import hold_account, open_bindings
+from meterplex.services.amounts import format_amount
+from meterplex.services.audit import record
+from meterplex.services.balances import account_balance
+from meterplex.services.bind_meters import begin_binding
+from meterplex.services.binding_counters import counters_at
+from meterplex.services.bookkeeping import book
+from meterplex.services.deduct_dues import dues_of
+from meterplex.services.money_errors import BusyError
+from meterplex.services.settle_bills import note_paid
+from meterplex.services.settle_meters import (
+    ReadingsOfPoints,
+    check_charged,
+    readings_of,
+    settle_account,
+)
+from meterplex.services.settle_orders import hold_order, void
+from meterplex.services.transfer_credit import take_from_meter
+
+CHANNEL: Final = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAccount:
+    """A closing as asked for; asked for again, it goes on.
+
+    Attributes:
+        readings: what meters show now, by code of the usage point.
+        settle_method: how what is still owed is paid now (``cash`` ...); empty leaves it owed,
+            and the closing waits.
+        payout_method: how credit that is left is paid out now; empty leaves it to be paid.
+        reason: for the record.
+    """
+
+    organisation_id: OrganisationId
+    account_id: AccountId
+    readings: ReadingsOfPoints = field(default_factory=dict)
+    settle_method: str = ""
+    payout_method: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How far a closing has come.
+
+    Attributes:
+        step: the next one.
+        waiting: for what, in one line; empty when for nothing.
+    """
+
+    account: Account
+    step: ClosingStep
+    waiting: str = ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.account.state is AccountState.CLOSED
+
+
+async def close_account(
+    database: Database,
+    wanted: CloseAccount,
+    *,
+    at: datetime,
+    operator: str,
+    dry_run: bool = False,
+) -> Closing:
+    """Begin to close an account, or go on, as far as it goes now.
+
+    Args:
+        dry_run: see whether it may be begun, but begin nothing.
+
+    Raises:
+        MoneyError: there is no such account, or a reading cannot be true; the steps that were
+            done stay done.
+    """
+    account = await _begin(database, wanted, at, operator, dry_run=dry_run)
+    run = _Run(database, wanted, at, operator)
+    while not dry_run and account.closing_step is not None:
+        waiting = await run.step(account.closing_step)
+        account = await _find(database, wanted)
+        if waiting:
+            return Closing(account, account.closing_step or ClosingStep.DONE, waiting)
+    return Closing(account, account.closing_step or ClosingStep.DONE)
+
+
+async def _find(database: Database, wanted: CloseAccount) -> Account:
+    async with database.unit_of_work(read_only=True) as uow:
+        return await uow.accounts.get(wanted.organisation_id, wanted.account_id)
+
+
+async def _begin(
+    database: Database, wanted: CloseAccount, at: datetime, operator: str, *, dry_run: bool
+) -> Account:
+    closable = frozenset(AccountState) - {AccountState.CLOSED}
+    async with database.unit_of_work() as uow:
+        account = await hold_account(uow, wanted.organisation_id, wanted.account_id, closable)
+        if account.state is AccountState.CLOSING:
+            return account
+        closing = replace(account, state=AccountState.CLOSING, closing_step=next(iter(ClosingStep)))
+        await uow.accounts.replace(closing)
+        await reconsider_supply(uow, closing, at)
+        subject, detail = f"account {account.number}", {"reason": wanted.reason}
+        await record(
+            uow, account.organisation_id, operator, "account.close.begin", subject, detail, at
+        )
+        if not dry_run:
+            await uow.commit()
+    return closing
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The steps of one closing, each a transaction of its own."""
+
+    database: Database
+    wanted: CloseAccount
+    at: datetime
+    operator: str
+
+    async def step(self, step: ClosingStep) -> str:
+        """Do one step; return for what it waits, empty when it was done."""
+        wanted = self.wanted
+        try:
+            if step is ClosingStep.FINAL_CHARGES:
+                await settle_account(
+                    self.database,
+                    wanted.organisation_id,
+                    wanted.account_id,
+                    wanted.readings,
+                    at=self.at,
+                    operator=self.operator,
+                )
+            async with self.database.unit_of_work() as uow:
+                account = await hold_account(
+                    uow, wanted.organisation_id, wanted.account_id, {AccountState.CLOSING}
+                )
+                if account.closing_step is not step:
+                    return ""
+                site = await uow.sites.get(account.organisation_id, account.site_id)
+                work = _Step(uow, wanted, account, site, self.at, self.operator)
+                waiting = await work.do(step)
+                await uow.commit()
+        except BusyError as busy:
+            return busy.reason
+        return waiting
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One step, inside its transaction."""
+
+    uow: UnitOfWork
+    wanted: CloseAccount
+    account: Account
+    site: Site
+    at: datetime
+    operator: str
+
+    async def do(self, step: ClosingStep) -> str:
+        """Do it, and name the next one; or return for what it waits.
+
+        Raises:
+            BusyError: for what it waits, where nothing of it may be kept.
+        """
+        steps: Mapping[ClosingStep, Callable[[], Awaitable[str]]] = {
+            ClosingStep.FREEZE: self._freeze,
+            ClosingStep.SETTLE_ORDERS: self._settle_orders,
+            ClosingStep.FINAL_CHARGES: self._end_server_bindings,
+            ClosingStep.TAKE_BACK_CREDIT: self._take_back_credit,
+            ClosingStep.SET_OFF_DEBTS: self._set_off_debts,
+            ClosingStep.PAY_OUT: self._pay_out,
+            ClosingStep.DONE: self._close,
+        }
+        waiting = await steps[step]()
+        if not waiting and step is not ClosingStep.DONE:
+            following = list(ClosingStep)[list(ClosingStep).index(step) + 1]
+            await self.uow.accounts.replace(replace(self.account, closing_step=following))
+        return waiting
+
+    async def _freeze(self) -> str:
+        for binding in await open_bindings(self.uow, self.account):
+            await self.uow.bindings.replace(replace(binding, frozen=True))
+        return ""
+
+    async def _settle_orders(self) -> str:
+        live = await self.uow.orders.of_account(self.account.organisation_id, self.account.id, LIVE)
+        waiting = []
+        for order in live:
+            fence = Fence(order.fence) if order.fence else None
+            if may_void(order.state, ever_sent=order.ever_sent, fence=fence):
+                held = await hold_order(self.uow, order.organisation_id, order.id)
+                sentence = "the account is being closed"
+                step = OrderStep(
+                    self.at, OrderState.VOIDED, StepCode.VOIDED, sentence, self.operator
+                )
+                await void(self.uow, held, step)
+            else:
+                waiting.append(f"order {order.id} is {order.state}")
+        return ", ".join(waiting)
+
+    async def _end_server_bindings(self) -> str:
+        for binding in await open_bindings(self.uow, self.account):
+            if not _in_meter(binding):
+                await self._end(binding, charged=True)
+        return ""
+
+    async def _end(self, binding: Binding, *, charged: bool) -> None:
+        meter = await self.uow.meters.get(binding.organisation_id, binding.meter_id)
+        readings = await readings_of(self.uow, binding, self.wanted.readings)
+        counters = await counters_at(
+            self.uow, meter, readings, self.at, operator=self.operator, age_max=None
+        )
+        if charged:
+            await check_charged(self.uow, binding, meter, counters)
+        await begin_binding(self.uow, None, binding, None, counters, self.at)
+
+    async def _take_back_credit(self) -> str:
+        waiting = []
+        for binding in await open_bindings(self.uow, self.account):
+            told = await self._empty_meter(binding)
+            if told:
+                waiting.append(told)
+            else:
+                await self._end(binding, charged=False)
+        return ", ".join(waiting)
+
+    async def _empty_meter(self, binding: Binding) -> str:
+        """Have a meter give back what it holds; return for what that waits."""
+        live = await self.uow.orders.open_of_binding(binding.organisation_id, binding.id)
+        if live:
+            return ", ".join(f"order {order.id} is {order.state}" for order in live)
+        held = (await self._balances([in_meter(binding.id)]))[in_meter(binding.id)]
+        if held < 0:
+            owed = receivable(self.account.id, Category.UTILITY)
+            await self._book(EntryKind.SETTLEMENT, [Posting(owed, in_meter(binding.id), -held)])
+            return ""
+        rest = held % self._minor_step
+        await self._book(EntryKind.SETTLEMENT, signed(in_meter(binding.id), ROUNDING, rest))
+        if held - rest == 0:
+            return ""
+        order = await take_from_meter(
+            self.uow,
+            self.account,
+            binding,
+            held - rest,
+            at=self.at,
+            operator=self.operator,
+            channel=CHANNEL,
+        )
+        return f"order {order.id} takes {self._said(held - rest)} back from the meter"
+
+    async def _set_off_debts(self) -> str:
+        await self._explain_suspense()
+        await self._lend_no_more()
+        owed = await self._set_off()
+        if owed > 0 and self.wanted.settle_method:
+            await self._take_payment(owed)
+            owed = 0
+        account = self.account
+        await note_paid(self.uow, account.organisation_id, account.id, account.currency, self.at)
+        if owed > 0:
+            return f"the account owes {self._said(owed)}: have it paid"
+        await self._make_payable()
+        return ""
+
+    async def _explain_suspense(self) -> None:
+        """What others sold to its meters was not sold here, and nobody asked for it."""
+        bindings = await self.uow.bindings.of_account(self.account.organisation_id, self.account.id)
+        names = [suspense(binding.id) for binding in bindings]
+        for name, units in (await self._balances(names)).items():
+            await self._book(EntryKind.SETTLEMENT, signed(name, BROUGHT_IN, units))
+
+    async def _lend_no_more(self) -> None:
+        wallet = customer(self.account.id)
+        units = (await self._balances([wallet]))[wallet]
+        if units < 0:
+            owed = receivable(self.account.id, Category.UTILITY)
+            await self._book(EntryKind.SETTLEMENT, [Posting(owed, wallet, -units)])
+
+    async def _set_off(self) -> int:
+        """Let credit pay what is owed; return what is then still owed."""
+        wallet, payable = customer(self.account.id), refund_payable(self.account.id)
+        held = await self._balances([wallet, payable])
+        dues = await self._dues()
+        deduction = allocate(
+            held[wallet] + held[payable], dues, self.account.deduction_order, at=self.at
+        )
+        left = {wallet: held[wallet], payable: held[payable]}
+        postings: list[Posting] = []
+        for allocation in deduction.allocations:
+            target, units = self._due_account(allocation.due), allocation.amount_units
+            for source in (wallet, payable):
+                part = min(units, left[source])
+                postings += signed(source, target, part)
+                left[source] -= part
+                units -= part
+        await self._book(EntryKind.SETTLEMENT, postings)
+        return sum(due.amount_units for due in dues) - sum(
+            allocation.amount_units for allocation in deduction.allocations
+        )
+
+    async def _take_payment(self, owed_units: int) -> None:
+        """Take what is owed as paid now, up to the minor unit."""
+        surplus = -owed_units % self._minor_step
+        source = cash(self.wanted.settle_method)
+        dues = await self._dues()
+        deduction = allocate(owed_units, dues, self.account.deduction_order, at=self.at)
+        postings = [
+            Posting(source, self._due_account(each.due), each.amount_units)
+            for each in deduction.allocations
+        ]
+        await self._book(
+            EntryKind.PAYMENT, [*postings, *signed(source, ROUNDING, surplus)], "paid at closing"
+        )
+
+    async def _dues(self) -> tuple[Due, ...]:
+        plans = await self.uow.debt_plans.of_account(
+            self.account.organisation_id, self.account.id, ended=True
+        )
+        names = {debt(plan.id): plan for plan in plans}
+        balances = await self._balances(list(names))
+        debts = [
+            Due(Category.DEBT, str(plan.id), -balances[name], plan.created_at)
+            for name, plan in names.items()
+            if balances[name] < 0
+        ]
+        return (*debts, *await dues_of(self.uow, self.account))
+
+    def _due_account(self, due: Due) -> LedgerAccount:
+        if due.category is Category.DEBT:
+            return debt(UUID(due.key))
+        return receivable(self.account.id, due.category)
+
+    async def _make_payable(self) -> None:
+        """Have what was bought and is left paid out; what was not bought goes back."""
+        wallet, payable = customer(self.account.id), refund_payable(self.account.id)
+        held = await self._balances([wallet, payable])
+        total = held[wallet] + held[payable]
+        entries = await self.uow.ledger.of_account(self.account.organisation_id, self.account.id)
+        refundable = refundable_units(
+            total,
+            paid_units=paid_units(self.account, entries),
+            refunded_units=0,
+            gift_units=brought_in_units(entries),
+        )
+        target = refundable - refundable % self._minor_step
+        await self._give_up(wallet, payable, total - refundable, BROUGHT_IN)
+        await self._give_up(wallet, payable, refundable - target, ROUNDING)
+        rest = (await self._balances([wallet]))[wallet]
+        await self._book(EntryKind.REFUND, signed(wallet, payable, rest), "credit left at closing")
+
+    async def _give_up(
+        self, wallet: LedgerAccount, payable: LedgerAccount, units: int, target: LedgerAccount
+    ) -> None:
+        from_wallet = min(units, (await self._balances([wallet]))[wallet])
+        postings = signed(wallet, target, from_wallet)
+        postings += signed(payable, target, units - from_wallet)
+        await self._book(EntryKind.SETTLEMENT, postings, "not to be paid out")
+
+    async def _pay_out(self) -> str:
+        payable = refund_payable(self.account.id)
+        units = (await self._balances([payable]))[payable]
+        return f"{self._said(units)} are to be paid out" if units else ""
+
+    async def _close(self) -> str:
+        account = self.account
+        if waiting := await self._alive():
+            return waiting
+        balance = await account_balance(self.uow, account, lock=True)
+        if not balance.is_zero or await self._dues():
+            # Something was booked meanwhile: settle it as before.
+            again = replace(account, closing_step=ClosingStep.SET_OFF_DEBTS)
+            await self.uow.accounts.replace(again)
+            return ""
+        closed = replace(account, state=AccountState.CLOSED, closing_step=None, closed_at=self.at)
+        await self.uow.accounts.replace(closed)
+        await tell_event(self.uow, closed, self.site, AccountEventKind.CLOSED, self.at)
+        subject, detail = f"account {account.number}", {"reason": self.wanted.reason}
+        await record(
+            self.uow,
+            account.organisation_id,
+            self.operator,
+            "account.close",
+            subject,
+            detail,
+            self.at,
+        )
+        return ""
+
+    async def _alive(self) -> str:
+        """End the commands that were never sent; return which are on their way."""
+        waiting = []
+        for binding in await self.uow.bindings.of_account(
+            self.account.organisation_id, self.account.id
+        ):
+            commands = await self.uow.commands.of_meter(binding.organisation_id, binding.meter_id)
+            for command in commands:
+                if command.state in SETTLED or not _within(binding, command.created_at):
+                    continue
+                if not await self._end_command(command):
+                    waiting.append(f"command {command.id} is {command.state}")
+        return ", ".join(waiting)
+
+    async def _end_command(self, command: Command) -> bool:
+        ends = {
+            CommandState.QUEUED: CommandState.EXPIRED,
+            CommandState.QUARANTINED: CommandState.FAILED,
+        }
+        if command.state not in ends:
+            return False
+        moved = await self.uow.commands.move(
+            command.organisation_id,
+            command.id,
+            {command.state},
+            ends[command.state],
+            at=self.at,
+            outcome="the account was closed",
+        )
+        return moved is not None
+
+    @property
+    def _minor_step(self) -> int:
+        return int(10 ** (LEDGER_DECIMALS - minor_decimals(self.account.currency)))
+
+    def _said(self, units: int) -> str:
+        return f"{format_amount(units, self.account.currency)} {self.account.currency}"
+
+    async def _balances(self, names: list[LedgerAccount]) -> Mapping[LedgerAccount, int]:
+        return await self.uow.ledger.lock(
+            self.account.organisation_id, self.account.currency, names
+        )
+
+    async def _book(
+        self, kind: EntryKind, postings: Iterable[Posting], memo: str = "closing"
+    ) -> None:
+        await book(
+            self.uow,
+            self.site,
+            kind,
+            tuple(postings),
+            currency=self.account.currency,
+            at=self.at,
+            operator=self.operator,
+            account=self.account,
+            memo=memo,
+        )
+
+
+def _in_meter(binding: Binding) -> bool:
+    return binding.mode is not None and binding.mode.in_meter
+
+
+def _within(binding: Binding, at: datetime) -> bool:
+    return binding.since <= at and (binding.until is None or at <= binding.until)
+
+
+def paid_units(account: Account, entries: Iterable[Entry]) -> int:
+    """Return all that was paid in for an account less what was paid out, in ledger units.
+
+    Credit that a former owner had moved along was paid for by that one.
+    """
+    total, own = 0, customer(account.id)
+    for entry in entries:
+        for name, change in changes(entry.postings).items():
+            if name.kind is LedgerKind.CASH or (name.kind is LedgerKind.CUSTOMER and name != own):
+                total -= change
+    return total
+
+
+def brought_in_units(entries: Iterable[Entry]) -> int:
+    """Return the credit that entries brought in from outside, less what went back there."""
+    credit = {LedgerKind.CUSTOMER, LedgerKind.TRANSIT, LedgerKind.METER, LedgerKind.SUSPENSE}
+    postings = [posting for entry in entries for posting in entry.postings]
+    came = sum(
+        each.amount_units
+        for each in postings
+        if each.debit == BROUGHT_IN and each.credit.kind in credit
+    )
+    went = sum(
+        each.amount_units
+        for each in postings
+        if each.credit == BROUGHT_IN and each.debit.kind in credit
+    )
+    return came - went
