@@ -9,6 +9,7 @@ because a joint call ends at the first one that raises.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from types import MappingProxyType, TracebackType
@@ -18,7 +19,6 @@ import pluggy
 
 from meterplex import __version__
 from meterplex.domain.registers import STANDARD_REGISTERS, RegisterType
-from meterplex.domain.tariff import ComponentError
 from meterplex.sdk import hookspecs
 from meterplex.sdk.accounts import AccountEvent
 from meterplex.sdk.channels import ChannelType
@@ -315,12 +315,6 @@ class PluginManager:
             return
         owner.count(f"{model_id}, {where}", error)
 
-    def report_component_failure(self, error: ComponentError) -> None:
-        """Count a rating that a plugin's tariff component is to blame for."""
-        for plugin in self._plugins:
-            if plugin.name == error.plugin:
-                plugin.count(f"tariff component {error.kind}", error)
-
     def tell_account_event(
         self, event: AccountEvent, only: Collection[str] | None = None
     ) -> tuple[EventFailure, ...]:
@@ -481,7 +475,11 @@ class PluginManager:
             )
         _check_callable(component.charge, "charge")
         _check_callable(component.check, "check")
-        self._components[component.kind] = replace(component, plugin=plugin.name)
+        self._components[component.kind] = replace(
+            component,
+            plugin=plugin.name,
+            on_failure=partial(plugin.count, f"tariff component {component.kind}"),
+        )
         plugin.components.append(component.kind)
 
     def _owner(self, model_id: str) -> _Plugin:

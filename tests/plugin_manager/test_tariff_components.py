@@ -6,9 +6,10 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
+from tests.domain.tariff_samples import FLAT, month_of, only_bill
 
 from meterplex import hookimpl
-from meterplex.domain.tariff import ComponentError
+from meterplex.domain.tariff import Component, ComponentError
 from meterplex.plugin_manager import PluginManager, PluginState
 from meterplex.sdk import (
     BillSoFar,
@@ -51,6 +52,7 @@ COMPONENTS: dict[str, object] = {
     "sea": (LEVY, replace(LEVY, kind="tide")),
     "lake": "levy",
     "pond": (LEVY, 7),
+    "storm": (replace(LEVY, kind="storm", fields=(), charge=lambda *_: cast("Any", [5])),),
     "brook": (replace(LEVY, kind="fish", charge=cast("Any", 5)),),
 }
 
@@ -96,8 +98,13 @@ def test_wrong_declaration_is_a_problem_of_its_plugin(name: str, problem: str) -
 
 
 def test_failed_rating_is_counted_for_the_components_plugin() -> None:
-    plugins = load("river", "sea")
-    plugins.report_component_failure(ComponentError("sea", "tide", "tide", "raised KeyError: 1"))
-    river, sea = plugins.plugins
-    assert (river.failures, sea.failures) == (0, 1)
-    assert "tide" in sea.last_failure
+    plugins = load("river", "storm")
+    storm = Component(plugins.tariff_components["storm"], "storm", ComponentSettings())
+    with pytest.raises(ComponentError):
+        only_bill(replace(FLAT, components=(storm,)), month_of("1"))
+    river, counted = plugins.plugins
+    assert (river.failures, counted.failures) == (0, 1)
+    assert counted.last_failure == (
+        "tariff component storm: ComponentError: plugin 'storm': tariff component 'storm' of kind "
+        "'storm' returned a line 0 of type int, expected ComponentLine"
+    )

@@ -49,7 +49,7 @@ for command in (backtest, download, download_status):
 @pass_program
 def check(program: Program, file: Path, override: Path | None, as_json: bool) -> None:
     """Tell everything that is wrong in a tariff file (TOML or JSON)."""
-    with one_line_each(program):
+    with one_line_each():
         try:
             version = _read(program, file, override)
         except TariffError as error:
@@ -82,7 +82,7 @@ def rate(
     INTERVALS is CSV with the columns start, end (ISO 8601 with offset), units and, where the power
     factor counts, reactive_units.
     """
-    with one_line_each(program):
+    with one_line_each():
         rating = Rater(_read(program, file, override)).rate(read_usage(intervals))
     if as_json:
         print_json(describe(rating, spans=explain))

@@ -66,7 +66,7 @@ def backtest(
     """
     if (site_code is None) == (not serials):
         raise click.UsageError("name a site or meters: --site CODE or --meter SERIAL")
-    with one_line_each(program):
+    with one_line_each():
         tariffs = read_tariff_file(program, old_file), read_tariff_file(program, new_file)
 
         async def compare(uow: UnitOfWork, organisation: Organisation) -> Backtest:

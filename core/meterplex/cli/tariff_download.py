@@ -77,7 +77,7 @@ def download(
     """
     if bool(serials) == (site_code is not None):
         raise click.UsageError("name meters, or a site with --site")
-    with one_line_each(program):
+    with one_line_each():
         tariff = read_tariff_file(program, file)
 
     async def bring() -> _Answer:

@@ -27,18 +27,15 @@ def read_tariff_file(program: Program, file: Path) -> TariffVersion:
 
 
 @contextmanager
-def one_line_each(program: Program) -> Iterator[None]:
+def one_line_each() -> Iterator[None]:
     """End with one line on stderr for each thing that is wrong."""
     try:
         yield
-    except ComponentError as error:
-        program.plugins.report_component_failure(error)
-        faults: tuple[object, ...] = (error,)
     except TariffError as error:
-        faults = error.faults
+        faults: tuple[object, ...] = error.faults
     except IntervalsError as error:
         faults = error.problems
-    except (TariffFileError, UsageError) as error:
+    except (TariffFileError, UsageError, ComponentError) as error:
         faults = (error,)
     else:
         return

@@ -8,7 +8,7 @@ exact amounts, and leaves rounding to the engine, which rounds each line once.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -187,6 +187,10 @@ def _no_faults(settings: ComponentSettings) -> Iterable[tuple[str, str]]:
     return ()
 
 
+def _unheard(error: ComponentError) -> None:
+    del error  # nobody counts
+
+
 @dataclass(frozen=True, slots=True)
 class TariffComponent:
     """A kind of component.
@@ -200,6 +204,7 @@ class TariffComponent:
         check: pure; yields (key, message) for each value that cannot be.
         utilities: whose tariffs may have it; empty when any may.
         plugin: that brings it; filled in by the core.
+        on_failure: told of each failure that its plugin is to blame for; filled in by the core.
     """
 
     kind: str
@@ -209,6 +214,9 @@ class TariffComponent:
     check: Check = _no_faults
     utilities: frozenset[Utility] = frozenset()
     plugin: str = ""
+    on_failure: Callable[[ComponentError], None] = field(
+        default=_unheard, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.kind):
@@ -235,6 +243,7 @@ class Component:
         try:
             return [(str(key), str(message)) for key, message in self.type.check(self.settings)]
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes a fault
+            self._failure(f"could not be checked: {_spell(error)}")
             return [("", f"plugin {self.type.plugin!r} could not check it: {_spell(error)}")]
 
     def charge(self, bill: BillSoFar) -> tuple[ComponentLine, ...]:
@@ -246,19 +255,21 @@ class Component:
         try:
             lines = tuple(self.type.charge(self.settings, bill))
         except Exception as error:
-            raise self._error(f"raised {_spell(error)}") from error
+            raise self._failure(f"raised {_spell(error)}") from error
         seen: set[tuple[str, Decimal | None]] = set()
         for index, line in enumerate(lines):
             reason = _unfit(line)
             if reason:
-                raise self._error(f"returned a line {index} {reason}")
+                raise self._failure(f"returned a line {index} {reason}")
             if (line.block, line.price) in seen:
-                raise self._error(f"returned two lines of block {line.block!r} at one price")
+                raise self._failure(f"returned two lines of block {line.block!r} at one price")
             seen.add((line.block, line.price))
         return lines
 
-    def _error(self, reason: str) -> ComponentError:
-        return ComponentError(self.type.plugin, self.type.kind, self.name, reason)
+    def _failure(self, reason: str) -> ComponentError:
+        error = ComponentError(self.type.plugin, self.type.kind, self.name, reason)
+        self.type.on_failure(error)
+        return error
 
 
 def _unfit(line: object) -> str:
