@@ -1,7 +1,8 @@
 """What usage points have used, from the stored good readings of their main counters.
 
-A counter that fell, or rose faster than anything can flow, is not believed: that stretch is left
-out and named, as is time that no two readings enclose. An interval that reaches over the edge of
+Readings are judged as charging judges them: a counter that rolled over goes on; one that fell, or
+rose faster than anything can flow, is not believed, and that stretch is left out and named, as is
+time that no two readings enclose. An interval that reaches over the edge of
 the time in question is kept whole: the engine cuts it there.
 """
 
@@ -12,34 +13,20 @@ from decimal import Decimal
 from typing import Final
 
 from meterplex.db import UnitOfWork
+from meterplex.domain.charged_registers import MAIN_COUNTERS
+from meterplex.domain.charging import CounterLimits, Held, Shown, recognise
 from meterplex.domain.estate import Binding, OrganisationId, UsagePoint
-from meterplex.domain.plausibility import CounterReading, doubt
 from meterplex.domain.readings import Reading, ReadingQuality
-from meterplex.domain.registers import (
-    ACTIVE_ENERGY_IMPORT,
-    ELECTRICITY,
-    GAS,
-    GAS_VOLUME,
-    HEAT,
-    HEAT_ENERGY,
-    REACTIVE_ENERGY_IMPORT,
-    WATER,
-    WATER_VOLUME,
-    RegisterType,
-    Utility,
-)
+from meterplex.domain.registers import REACTIVE_ENERGY_IMPORT, RegisterType
 from meterplex.domain.tariff import Interval, Usage, UsageError
 
-MAIN_COUNTERS: Final[Mapping[Utility, RegisterType]] = {
-    ELECTRICITY: ACTIVE_ENERGY_IMPORT,
-    WATER: WATER_VOLUME,
-    GAS: GAS_VOLUME,
-    HEAT: HEAT_ENERGY,
-}
-"""The register that each utility is charged by."""
+AROUND: Final = (timedelta(days=2), timedelta(days=62))
+"""How far outside the time in question a reading may lie to tell what was used at its edge; the
+second where the first is not enough, as with meters that are read by hand."""
 
-AROUND: Final = timedelta(days=2)
-"""How far outside the time in question a reading may lie to tell what was used at its edge."""
+GAP_MAX: Final = timedelta(days=366)
+"""Longest time between two readings. Far longer than charging allows: no money moves here, and a
+use that is spread evenly is nearer to the truth, for block counters above all, than none."""
 
 NO_READINGS: Final = "no good readings"
 
@@ -141,21 +128,36 @@ def _service(bindings: Sequence[Binding], window: Window) -> tuple[datetime, dat
 async def _read_binding(
     uow: UnitOfWork, binding: Binding, register: RegisterType, window: Window, found: _Found
 ) -> None:
-    since = max(binding.since, window.counted_from - AROUND)
-    until = window.end + AROUND if binding.until is None else binding.until
-    until = min(until, window.end + AROUND) + timedelta(microseconds=1)  # the last one belongs
+    reactive: dict[datetime, Decimal] = {}
+    if window.reactive:
+        measured = await _good_readings(uow, binding, REACTIVE_ENERGY_IMPORT, window)
+        reactive = {reading.read_at: reading.value for reading in measured}
+    readings = await _good_readings(uow, binding, register, window)
+    _tile(readings, reactive, binding.ct * binding.pt, found)
 
-    async def good(counter: RegisterType) -> list[Reading]:
+
+async def _good_readings(
+    uow: UnitOfWork, binding: Binding, register: RegisterType, window: Window
+) -> list[Reading]:
+    """Return the good readings of a binding in the window, and as far around it as is needed."""
+    first = max(binding.since, window.counted_from)
+    last = window.end if binding.until is None else min(binding.until, window.end)
+    readings: list[Reading] = []
+    for around in AROUND:
+        until = window.end + around
+        if binding.until is not None:
+            until = min(until, binding.until)
         history = await uow.readings.history(
-            binding.organisation_id, binding.meter_id, counter, since, until
+            binding.organisation_id,
+            binding.meter_id,
+            register,
+            max(binding.since, window.counted_from - around),
+            until + timedelta(microseconds=1),  # the last one belongs
         )
-        return [reading for reading in history if reading.quality is ReadingQuality.GOOD]
-
-    reactive = {
-        reading.read_at: reading.value
-        for reading in (await good(REACTIVE_ENERGY_IMPORT) if window.reactive else ())
-    }
-    _tile(await good(register), reactive, binding.ct * binding.pt, found)
+        readings = [each for each in history if each.quality is ReadingQuality.GOOD]
+        if readings and readings[0].read_at <= first and readings[-1].read_at >= last:
+            break
+    return readings
 
 
 def _tile(
@@ -173,24 +175,21 @@ def _tile(
         start, end = _to_second(before.read_at), _to_second(now.read_at)
         if start == end:
             continue
-        reason = doubt(
-            now.register,
-            CounterReading(now.value, now.read_at),
-            CounterReading(before.value, before.read_at),
-        )
-        if reason is None:
-            lagging = _rise(reactive, before.read_at, now.read_at)
-            found.intervals.append(
-                Interval(
-                    start,
-                    end,
-                    (now.value - before.value) * ratio,
-                    None if lagging is None else lagging * ratio,
-                )
-            )
+        limits = CounterLimits.of(now.register, gap_max=GAP_MAX)
+        verdict = recognise(_shown(before), _shown(now), limits)
+        if isinstance(verdict, Held):
+            found.doubts.append(Gap(start, end, verdict.detail))
         else:
-            found.doubts.append(Gap(start, end, reason))
+            lagging = _rise(reactive, before.read_at, now.read_at)
+            units = now.register.from_steps(verdict.used) * ratio
+            found.intervals.append(
+                Interval(start, end, units, None if lagging is None else lagging * ratio)
+            )
         before = now
+
+
+def _shown(reading: Reading) -> Shown:
+    return Shown(reading.read_at, reading.register.to_steps(reading.value))
 
 
 def _rise(values: Mapping[datetime, Decimal], before: datetime, now: datetime) -> Decimal | None:
