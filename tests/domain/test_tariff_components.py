@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.domain.tariff_cases import DRAIN, drain, dues
@@ -106,6 +106,10 @@ def raises_silently(*_: object) -> Sequence[ComponentLine]:
     raise ValueError
 
 
+def leaves(*_: object) -> Sequence[ComponentLine]:
+    raise SystemExit(3)
+
+
 def raises_late(*_: object) -> Iterator[ComponentLine]:
     yield ComponentLine(Fraction(1))
     raise OSError("gone")
@@ -120,6 +124,7 @@ def line(**fields: Any) -> Callable[..., Any]:
     [
         (raises, "raised KeyError: 'tide table'"),
         (raises_silently, "raised ValueError"),
+        (leaves, "raised SystemExit: 3"),
         (raises_late, "raised OSError: gone"),
         (lambda *_: None, "raised TypeError: 'NoneType' object is not iterable"),
         (lambda *_: [Fraction(1)], "returned a line 0 of type Fraction, expected ComponentLine"),
@@ -149,6 +154,17 @@ def test_component_that_fails_is_named_with_its_plugin(
     assert str(error).startswith("plugin 'oddities': tariff component 'my odd' of kind 'odd' r")
 
 
+def test_interrupt_of_the_user_passes() -> None:
+    def interrupted(*_: object) -> Sequence[ComponentLine]:
+        raise KeyboardInterrupt
+
+    tariff = charging(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Rater(tariff).rate(Usage.of([month_of("1")]))
+    with pytest.raises(KeyboardInterrupt):
+        find_faults(charging(interrupted, check=interrupted))
+
+
 def found(tariff: TariffVersion) -> list[str]:
     return [str(fault) for fault in find_faults(tariff)]
 
@@ -165,8 +181,13 @@ CHECKED = replace(DRAIN, check=negative_price)
 
 def test_faults_that_the_plugin_finds_have_the_path_of_their_field() -> None:
     cheap = replace(drain(Decimal(-1), Decimal(-1), "cheap"), type=CHECKED)
-    tariff = replace(FLAT, components=(dues(1), drain(Decimal(1)), cheap))
+    tariff = replace(FLAT, components=(drain(Decimal(1)), cheap, dues(1)))
     assert found(tariff) == ["drain[1].price: is negative", "drain[1]: is below nothing"]
+
+
+def test_components_in_another_order_than_by_kind_are_a_fault() -> None:
+    tariff = replace(FLAT, components=(dues(1), drain(Decimal(1))))
+    assert found(tariff) == ["components: are not by kind: dues, drain"]
 
 
 def test_check_that_raises_is_a_fault() -> None:
@@ -242,12 +263,14 @@ def test_demand_comes_before_components() -> None:
     [
         (lambda: replace(DRAIN, kind="Drain"), "component kind 'Drain': expected lower-case"),
         (lambda: replace(DRAIN, kind="energy"), "component kind 'energy': the core has it itself"),
+        (lambda: replace(DRAIN, fields=cast("Any", ("price",))), "are not all fields"),
+        (lambda: replace(DRAIN, fields=DRAIN.fields * 2), "a field is there twice: price, free"),
         (lambda: ComponentField("name", FieldKind.TEXT, "whose"), "field 'name': expected"),
         (lambda: ComponentField("Price", FieldKind.DECIMAL, "dear"), "field 'Price': expected"),
         (lambda: ComponentField("price", FieldKind.DECIMAL, "dear", 1), "default 1 is no decimal"),
         (lambda: ComponentField("count", FieldKind.INTEGER, "n", "1"), "default '1' is no integer"),
     ],
-    ids=["kind", "core's kind", "reserved", "field", "decimal", "integer"],
+    ids=["kind", "core's kind", "no field", "twice", "reserved", "field", "decimal", "integer"],
 )
 def test_declaration_that_cannot_be_is_refused_at_once(
     make: Callable[[], object], message: str

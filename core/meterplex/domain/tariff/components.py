@@ -225,6 +225,11 @@ class TariffComponent:
             )
         if self.kind in RESERVED_KINDS:
             raise ValueError(f"component kind {self.kind!r}: the core has it itself")
+        if not all(isinstance(each, ComponentField) for each in self.fields):
+            raise ValueError(f"component {self.kind}: fields {self.fields!r} are not all fields")
+        names = [each.name for each in self.fields]
+        if len(set(names)) < len(names):
+            raise ValueError(f"component {self.kind}: a field is there twice: {', '.join(names)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +247,9 @@ class Component:
             return [("", f"{utility} has no such component, it is for {allowed}")]
         try:
             return [(str(key), str(message)) for key, message in self.type.check(self.settings)]
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises becomes a fault
+        except KeyboardInterrupt:  # the user's, not the plugin's
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever else it raises becomes a fault
             self._failure(f"could not be checked: {_spell(error)}")
             return [("", f"plugin {self.type.plugin!r} could not check it: {_spell(error)}")]
 
@@ -254,7 +261,9 @@ class Component:
         """
         try:
             lines = tuple(self.type.charge(self.settings, bill))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise self._failure(f"raised {_spell(error)}") from error
         seen: set[tuple[str, Decimal | None]] = set()
         for index, line in enumerate(lines):
@@ -296,6 +305,6 @@ def _is_exact(value: object) -> bool:
     return isinstance(value, Fraction) or (isinstance(value, Decimal) and value.is_finite())
 
 
-def _spell(error: Exception) -> str:
+def _spell(error: BaseException) -> str:
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

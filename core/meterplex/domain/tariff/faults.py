@@ -222,6 +222,9 @@ def _components(tariff: TariffVersion) -> Findings:
         if tariff.utility != ELECTRICITY:
             yield "power_factor", f"{tariff.utility} has no power factor"
         yield from _power_factor(tariff.power_factor)
+    kinds = [component.type.kind for component in tariff.components]
+    if kinds != sorted(kinds):
+        yield "components", f"are not by kind: {', '.join(kinds)}"
     for path, component in _plugin_components(tariff):
         for key, message in component.faults(tariff.utility):
             yield f"{path}.{key}" if key else path, message
