@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib.metadata import EntryPoint
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import WATER, AccountEvent, AccountEventKind
 from meterplex_event_file import event_file
 from meterplex_event_file.event_file import VARIABLE, EventFile, line_of
@@ -199,3 +201,18 @@ def test_hook_does_nothing_without_a_file(path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv(VARIABLE, raising=False)
     meterplex_account_event(CREDITED)
     assert not path.exists()
+
+
+def test_core_is_told_when_the_file_cannot_be_written(named: Path) -> None:
+    plugins = PluginManager.load(
+        entry_points=[EntryPoint("event_file", "meterplex_event_file.plugin", "meterplex")]
+    )
+    assert plugins.tell_account_event(CREDITED) == ()
+    named.unlink()
+    named.mkdir()
+    (failure,) = plugins.tell_account_event(LOW)
+    assert failure.plugin == "event_file"
+    assert "IsADirectoryError" in failure.reason
+    named.rmdir()
+    assert plugins.tell_account_event(LOW) == ()
+    assert ids(named) == [2]
