@@ -305,3 +305,24 @@ def test_backtest_refuses_what_it_cannot_find(
     days = "--from", "2026-01-01", "--to", "2026-02-01"
     result = cli("tariff", "backtest", *backtest_files(tmp_path), *days, *arguments)
     assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+
+
+def test_backtest_of_no_days_is_a_usage_error(
+    cli: Cli, used: tuple[date, date], tmp_path: Path
+) -> None:
+    days = "--from", "2026-02-01", "--to", "2026-01-01"
+    result = cli("tariff", "backtest", *backtest_files(tmp_path), "--site", "east", *days)
+    assert result.exit_code == 2
+    assert "expected a later day" in result.stderr
+
+
+def test_backtest_tells_where_the_power_factor_was_not_measured(
+    cli: Cli, used: tuple[date, date], tmp_path: Path
+) -> None:
+    old, new = backtest_files(tmp_path)
+    with Path(new).open("a") as file:
+        file.write('[power_factor]\ntarget = "0.90"\napplies_to = ["energy"]\ntable = []\n')
+    days = "--from", str(used[0]), "--to", str(used[1])
+    result = cli("tariff", "backtest", old, new, "--site", "east", *days)
+    assert result.exit_code == 0, result.output
+    assert "p1: no reactive energy, rated without the power factor" in result.stderr
