@@ -59,10 +59,10 @@ def upgrade() -> None:
     create_credit_order_step()
     create_ledger_entry()
     create_notice()
-    create_receipt()
     create_bill()
     create_charge()
     create_ledger_posting()
+    create_receipt()
     create_receipt_copy()
     widen_bindings()
     widen_commands()
@@ -77,10 +77,10 @@ def downgrade() -> None:
     narrow_bindings()
     for table in (
         "receipt_copy",
+        "receipt",
         "ledger_posting",
         "charge",
         "bill",
-        "receipt",
         "notice",
         "ledger_entry",
         "credit_order_step",
@@ -1034,6 +1034,9 @@ def create_ledger_entry() -> None:
     op.create_index(
         "ix_ledger_entry_period", "ledger_entry", ["organisation_id", "period"], unique=False
     )
+    op.create_index(
+        "ix_ledger_entry_time", "ledger_entry", ["organisation_id", "booked_at"], unique=False
+    )
 
 
 def create_notice() -> None:
@@ -1080,42 +1083,6 @@ def create_notice() -> None:
         unique=False,
         sqlite_where=sa.text("state IN ('queued', 'failed')"),
         postgresql_where=sa.text("state IN ('queued', 'failed')"),
-    )
-
-
-def create_receipt() -> None:
-    op.create_table(
-        "receipt",
-        sa.Column("organisation_id", sa.Uuid, nullable=False),
-        sa.Column("id", sa.Uuid, nullable=False),
-        sa.Column("site_id", sa.Uuid, nullable=False),
-        sa.Column("account_id", sa.Uuid, nullable=False),
-        sa.Column("order_id", sa.Uuid),
-        sa.Column("number", sa.Text, nullable=False),
-        sa.Column("issued_at", TIME, nullable=False),
-        sa.Column("document", JSON, nullable=False),
-        sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_receipt"),
-        sa.ForeignKeyConstraint(
-            ["organisation_id"], ["organisation.id"], name="fk_receipt_organisation_id"
-        ),
-        sa.ForeignKeyConstraint(
-            ["organisation_id", "account_id"],
-            ["account.organisation_id", "account.id"],
-            name="fk_receipt_organisation_id_account_id",
-        ),
-        sa.ForeignKeyConstraint(
-            ["organisation_id", "order_id"],
-            ["credit_order.organisation_id", "credit_order.id"],
-            name="fk_receipt_organisation_id_order_id",
-        ),
-        sa.ForeignKeyConstraint(
-            ["organisation_id", "site_id"],
-            ["site.organisation_id", "site.id"],
-            name="fk_receipt_organisation_id_site_id",
-        ),
-        sa.UniqueConstraint(
-            "organisation_id", "site_id", "number", name="uq_receipt_organisation_id_site_id_number"
-        ),
     )
 
 
@@ -1299,6 +1266,56 @@ def create_ledger_posting() -> None:
     )
     op.create_index(
         "ix_ledger_posting_debit", "ledger_posting", ["organisation_id", "debit_id"], unique=False
+    )
+
+
+def create_receipt() -> None:
+    op.create_table(
+        "receipt",
+        sa.Column("organisation_id", sa.Uuid, nullable=False),
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("site_id", sa.Uuid, nullable=False),
+        sa.Column("account_id", sa.Uuid, nullable=False),
+        sa.Column("entry_id", sa.Uuid, nullable=False),
+        sa.Column("order_id", sa.Uuid),
+        sa.Column("number", sa.Text, nullable=False),
+        sa.Column("issued_at", TIME, nullable=False),
+        sa.Column("document", JSON, nullable=False),
+        sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_receipt"),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["organisation.id"], name="fk_receipt_organisation_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "account_id"],
+            ["account.organisation_id", "account.id"],
+            name="fk_receipt_organisation_id_account_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "entry_id"],
+            ["ledger_entry.organisation_id", "ledger_entry.id"],
+            name="fk_receipt_organisation_id_entry_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "order_id"],
+            ["credit_order.organisation_id", "credit_order.id"],
+            name="fk_receipt_organisation_id_order_id",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organisation_id", "site_id"],
+            ["site.organisation_id", "site.id"],
+            name="fk_receipt_organisation_id_site_id",
+        ),
+        sa.UniqueConstraint(
+            "organisation_id", "entry_id", name="uq_receipt_organisation_id_entry_id"
+        ),
+        sa.UniqueConstraint(
+            "organisation_id", "site_id", "number", name="uq_receipt_organisation_id_site_id_number"
+        ),
+    )
+    op.create_index("ix_receipt_number", "receipt", ["organisation_id", "number"], unique=False)
+    op.create_index("ix_receipt_order", "receipt", ["organisation_id", "order_id"], unique=False)
+    op.create_index(
+        "ix_receipt_time", "receipt", ["organisation_id", "site_id", "issued_at"], unique=False
     )
 
 

@@ -304,6 +304,7 @@ sa.Index(
     ledger_entry.c.account_id,
     ledger_entry.c.booked_at,
 )
+sa.Index("ix_ledger_entry_time", ledger_entry.c.organisation_id, ledger_entry.c.booked_at)
 sa.Index("ix_ledger_entry_period", ledger_entry.c.organisation_id, ledger_entry.c.period)
 sa.Index("ix_ledger_entry_order", ledger_entry.c.organisation_id, ledger_entry.c.order_id)
 
@@ -511,15 +512,22 @@ receipt: Final = identified(
     "receipt",
     _id("site_id"),
     _id("account_id"),
+    _id("entry_id"),
     _id("order_id", nullable=True),
     text("number"),
     _time("issued_at"),
     _json("document"),
     of("site"),
     of("account"),
+    reference("entry_id", "ledger_entry"),
     reference("order_id", "credit_order"),
     sa.UniqueConstraint("organisation_id", "site_id", "number"),
+    sa.UniqueConstraint("organisation_id", "entry_id"),
 )
+"""The proof of one movement of money, which is an entry; see ``services.issue_receipt``."""
+sa.Index("ix_receipt_order", receipt.c.organisation_id, receipt.c.order_id)
+sa.Index("ix_receipt_number", receipt.c.organisation_id, receipt.c.number)
+sa.Index("ix_receipt_time", receipt.c.organisation_id, receipt.c.site_id, receipt.c.issued_at)
 
 receipt_copy: Final = sa.Table(
     "receipt_copy",

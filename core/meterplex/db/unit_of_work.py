@@ -7,6 +7,7 @@ from typing import Final, Self
 from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from meterplex.db.account_reports import AccountReports
 from meterplex.db.accounts import Accounts, BindingOpenings, Customers, Wallets
 from meterplex.db.audit import AuditLog
 from meterplex.db.bills import Bills, DebtPlans, Fees, ShareRuns
@@ -32,7 +33,9 @@ from meterplex.db.operators import Approvals, Operators
 from meterplex.db.orders import Orders
 from meterplex.db.outbox import Outbox
 from meterplex.db.readings import Readings
+from meterplex.db.receipts import Receipts
 from meterplex.db.registers import Registers
+from meterplex.db.reports import Reports
 from meterplex.db.site_records import SiteRecords
 from meterplex.db.supply import (
     Breakers,
@@ -88,6 +91,9 @@ class UnitOfWork:
     debt_plans: DebtPlans
     share_runs: ShareRuns
     idempotency_keys: IdempotencyKeys
+    receipts: Receipts
+    reports: Reports
+    account_reports: AccountReports
     outbox: Outbox
     supply_holds: SupplyHolds
     bypasses: Bypasses
@@ -205,6 +211,9 @@ class UnitOfWork:
         self.debt_plans = DebtPlans(connection)
         self.share_runs = ShareRuns(connection)
         self.idempotency_keys = IdempotencyKeys(connection)
+        self.receipts = Receipts(connection)
+        self.reports = Reports(connection)
+        self.account_reports = AccountReports(connection)
         self.outbox = Outbox(connection)
         self.supply_holds = SupplyHolds(connection)
         self.bypasses = Bypasses(connection)
