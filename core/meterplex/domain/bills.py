@@ -121,6 +121,8 @@ class AccountFee:
         A fee in advance is due when its period begins, another when it has ended. Only the first
         and last days of service cut a period.
         """
+        if self.fee.starts_on > until:
+            return self.charged_until
         period: FeePeriod = self.fee.period
         end = period.end(until) if self.fee.in_advance else period.begin(until)
         if self.fee.ends_on is None:
