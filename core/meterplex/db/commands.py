@@ -123,6 +123,19 @@ class Commands(Repository):
         )
         return Command(**rows[0]) if rows else None
 
+    async def standing_disconnects(
+        self, organisation_id: OrganisationId, cause: str
+    ) -> tuple[Command, ...]:
+        """Return the confirmed disconnects of a cause that no newer supply command has ended."""
+        columns = tables.command.c
+        return await self._select(
+            columns.organisation_id == organisation_id,
+            columns.state == CommandState.CONFIRMED,
+            columns.kind == CommandKind.DISCONNECT,
+            columns.cause == cause,
+            ~_is_overruled(),
+        )
+
     async def count_queued(self, kind: CommandKind) -> int:
         """Return how many commands of a kind wait to be sent, of all organisations."""
         columns = tables.command.c

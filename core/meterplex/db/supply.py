@@ -147,6 +147,20 @@ class SupplyHolds(IdentifiedRepository[StoredHold]):
             sa.or_(*whose),
         )
 
+    async def end(
+        self, organisation_id: OrganisationId, hold_id: StoredHoldId, at: datetime, by: str
+    ) -> StoredHold | None:
+        """End a hold; None when it is ended already, or not there."""
+        columns = tables.supply_hold.c
+        result = await self._execute(
+            sa.update(tables.supply_hold)
+            .where(self._is(organisation_id, hold_id), columns.ended_at.is_(None))
+            .values(ended_at=at, ended_by=by)
+            .returning(tables.supply_hold)
+        )
+        row = result.mappings().one_or_none()
+        return None if row is None else self._from_row(row)
+
     async def not_ended(self, organisation_id: OrganisationId) -> tuple[StoredHold, ...]:
         """Return all that nobody has ended."""
         return await self._select(organisation_id, tables.supply_hold.c.ended_at.is_(None))
@@ -167,6 +181,24 @@ class Bypasses(IdentifiedRepository[StoredBypass]):
         return await self._find(
             organisation_id, columns.meter_id == meter_id, columns.ended_at.is_(None)
         )
+
+    async def end(
+        self, organisation_id: OrganisationId, meter_id: MeterId, at: datetime, by: str
+    ) -> StoredBypass | None:
+        """End the bypass of a meter; None when it is in none."""
+        columns = tables.bypass.c
+        result = await self._execute(
+            sa.update(tables.bypass)
+            .where(
+                columns.organisation_id == organisation_id,
+                columns.meter_id == meter_id,
+                columns.ended_at.is_(None),
+            )
+            .values(ended_at=at, ended_by=by)
+            .returning(tables.bypass)
+        )
+        row = result.mappings().one_or_none()
+        return None if row is None else self._from_row(row)
 
     async def not_ended(self, organisation_id: OrganisationId) -> tuple[StoredBypass, ...]:
         """Return all that nobody has ended."""

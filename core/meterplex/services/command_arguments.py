@@ -8,13 +8,14 @@ kind                keys
                     ``overload_kw``
 ``write_calendar``  ``seasons``: ``MM-DD=table`` joined by commas; ``table_0`` ...: each
                     ``HH:MM=rate`` joined by commas
+``disconnect``      ``until``: ISO 8601 with offset, where supply comes back by itself
 all others          none
 ==================  ==========================================================================
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import time
+from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
 
 from meterplex.domain.commands import CommandKind
@@ -34,8 +35,22 @@ def check_arguments(kind: CommandKind, arguments: Mapping[str, str]) -> None:
             parse_limits(arguments)
         case CommandKind.WRITE_CALENDAR:
             parse_calendar(arguments)
+        case CommandKind.DISCONNECT:
+            _expect_keys(arguments, ["until"])
+            _check_time(arguments.get("until"))
         case _ if arguments:
             raise SettingsError(f"{kind} takes no {', '.join(arguments)}")
+
+
+def _check_time(text: str | None) -> None:
+    if text is None:
+        return
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"until: {error}") from error
+    if at.tzinfo is None:
+        raise SettingsError(f"until {text}: expected a time with its offset")
 
 
 def parse_prices(arguments: Mapping[str, str]) -> Prices:

@@ -22,6 +22,7 @@ from meterplex.domain.audit import AuditRecord
 from meterplex.domain.commands import Command, CommandId, CommandKind, CommandState
 from meterplex.domain.estate import Meter, OrganisationId, SiteId
 from meterplex.domain.operators import Operator, Right, require_right
+from meterplex.domain.supply_gate import DisconnectCause
 from meterplex.domain.supply_policy import SupplyPolicy
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import Capability, SettingsError
@@ -69,6 +70,7 @@ async def issue_commands(
     at: datetime,
     not_after: datetime | None = None,
     approval_id: ApprovalId | None = None,
+    cause: DisconnectCause | None = None,
     dry_run: bool = False,
 ) -> CommandBatch:
     """Write one command a meter, with an audit entry each, in one transaction.
@@ -79,6 +81,8 @@ async def issue_commands(
         at: now.
         not_after: the commands are never sent later; None gives them :data:`NOT_AFTER_MAX`.
         approval_id: of a second person, where :func:`needs_second_person`; otherwise ignored.
+        cause: why supply is taken away; None is for arrears where somebody pays for the use, and
+            for shortage where nobody does.
         dry_run: do all of it, but keep nothing.
 
     Raises:
@@ -95,7 +99,7 @@ async def issue_commands(
         raise SettingsError("no meter was named")
     check_arguments(kind, arguments)
     if isinstance(asked_by, Operator):
-        check_rights(asked_by, kind, meters)
+        check_rights(asked_by, kind, meters, cause)
     batch_id = uuid_utils.compat.uuid7()
     commands = []
     for meter in meters:
@@ -119,13 +123,23 @@ async def issue_commands(
         raise NobodyCanError(f"{kind}: {'; '.join(sorted({each.outcome for each in commands}))}")
     async with database.unit_of_work() as uow:
         if isinstance(asked_by, Operator) and needs_second_person(kind, meters):
-            content, what = _approved_content(kind, meters), ApprovalKind.SUPPLY_BATCH
+            content, what = _approved_content(kind, meters, cause), ApprovalKind.SUPPLY_BATCH
             used = await approvals.require(uow, asked_by, approval_id, what, content, at=at)
             commands = [replace(command, approval_id=used.id) for command in commands]
+        if kind is CommandKind.DISCONNECT:
+            commands = [await _with_cause(uow, command, cause) for command in commands]
         await write_commands(uow, commands)
         if not dry_run:
             await uow.commit()
     return CommandBatch(batch_id, tuple(commands))
+
+
+async def _with_cause(uow: UnitOfWork, command: Command, cause: DisconnectCause | None) -> Command:
+    if cause is None:
+        binding = await uow.bindings.open_of_meter(command.organisation_id, command.meter_id)
+        paid_for = binding is not None and binding.account_id is not None
+        cause = DisconnectCause.ARREARS if paid_for else DisconnectCause.SHORTAGE
+    return replace(command, cause=cause.value)
 
 
 async def write_commands(uow: UnitOfWork, commands: Sequence[Command]) -> None:
@@ -148,6 +162,7 @@ async def ask_second_person(
     *,
     reason: str,
     at: datetime,
+    cause: DisconnectCause | None = None,
     dry_run: bool = False,
 ) -> Approval:
     """Ask for the approval of exactly these meters and this action.
@@ -156,14 +171,14 @@ async def ask_second_person(
         ForbiddenError: the operator has not the right at the site of a meter.
         OperatorInputError: no reason.
     """
-    check_rights(operator, kind, meters)
+    check_rights(operator, kind, meters, cause)
     sites = {meter.site_id for meter in meters}
     async with database.unit_of_work() as uow:
         approval = await approvals.ask(
             uow,
             operator,
             ApprovalKind.SUPPLY_BATCH,
-            _approved_content(kind, meters),
+            _approved_content(kind, meters, cause),
             subject=f"{kind} {len(meters)} meters",
             reason=reason,
             site_id=sites.pop() if len(sites) == 1 else None,
@@ -174,20 +189,30 @@ async def ask_second_person(
     return approval
 
 
-def check_rights(operator: Operator, kind: CommandKind, meters: Collection[Meter]) -> None:
-    """See that an operator may ask these meters for this.
+def check_rights(
+    operator: Operator,
+    kind: CommandKind,
+    meters: Collection[Meter],
+    cause: DisconnectCause | None = None,
+) -> None:
+    """See that an operator may ask these meters for this; safety takes the right to force.
 
     Raises:
         ForbiddenError: not at the site of every one of them.
     """
     right = Right.REPORT_READ if kind is CommandKind.READ else Right.SUPPLY_COMMAND
+    if cause is DisconnectCause.SAFETY:
+        right = Right.SUPPLY_FORCE
     sites: set[SiteId] = {meter.site_id for meter in meters}
     for site_id in sorted(sites, key=str):
         require_right(operator, right, site_id)
 
 
-def _approved_content(kind: CommandKind, meters: Collection[Meter]) -> dict[str, Any]:
-    return {"action": kind.value, "meters": sorted(str(meter.id) for meter in meters)}
+def _approved_content(
+    kind: CommandKind, meters: Collection[Meter], cause: DisconnectCause | None
+) -> dict[str, Any]:
+    content = {"action": kind.value, "meters": sorted(str(meter.id) for meter in meters)}
+    return content if cause is None else content | {"cause": cause.value}
 
 
 def find_obstacle(plugins: PluginManager, meter: Meter, kind: CommandKind) -> str:

@@ -141,13 +141,6 @@ def _celsius(text: str, _currency: str, name: str) -> Decimal:
     return _decimal(text, name, -90, 60)
 
 
-def _count(text: str, _currency: str, name: str) -> int:
-    value = _decimal(text, name, 0, 100_000)
-    if value != value.to_integral_value():
-        raise MoneyInputError(name, f"{text!r}: expected a whole number")
-    return int(value)
-
-
 def _yes_or_no(text: str, _currency: str, name: str) -> bool:
     words = {"yes": True, "no": False}
     if text.strip().lower() not in words:
@@ -201,7 +194,6 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "disconnect_windows": Parameter("mon-fri 09:00-16:00", "when supply may end", _windows),
     "holiday_rule": Parameter("eve_too", "what holidays protect", _one_of(HolidayRule)),
     "warning_lead": Parameter("1d", "from the arrears warning to a disconnect", _time_span),
-    "batch_alone_max": Parameter("10", "disconnects one person may ask for at once", _count),
     "reconnect_threshold": Parameter("0", "above the limit before a reconnect", _amount),
     "reconnect_spread": Parameter("10m", "many reconnects are spread over this", _time_span),
     "water_homes": Parameter("minimum_flow", "water of homes that owe", _one_of(WaterRule)),
@@ -217,7 +209,6 @@ _SUPPLY: Final = {
     "disconnect_windows": "disconnect_windows",
     "holiday_rule": "holiday_rule",
     "warning_lead": "warning_lead",
-    "batch_alone_max": "batch_alone_max",
     "reconnect_threshold": "reconnect_threshold_units",
     "reconnect_spread": "reconnect_spread",
     "water_homes": "water_homes",
