@@ -7,6 +7,7 @@ import click
 
 from meterplex.db import errors as db
 from meterplex.domain.approvals import ApprovalError
+from meterplex.domain.billing import BillingError
 from meterplex.domain.operators import OperatorError, OperatorInputError, OperatorRuleError
 from meterplex.sdk import errors as sdk
 from meterplex.services.estate_files import EstateFileError
@@ -63,6 +64,7 @@ CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (OperatorRuleError, ExitCode.CONFLICT),
     (ApprovalError, ExitCode.CONFLICT),
     (OperatorError, ExitCode.ERROR),
+    (BillingError, ExitCode.USAGE),
     (MoneyInputError, ExitCode.USAGE),
     (UnknownThingError, ExitCode.NOT_FOUND),
     (MoneyConflictError, ExitCode.CONFLICT),

@@ -10,13 +10,10 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from meterplex.db import money_tables as tables
-from meterplex.db import tables as estate
 from meterplex.db.errors import NotFoundError
 from meterplex.db.identified import IdentifiedRepository, columns_of
-from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Category
 from meterplex.domain.bills import AccountDebt, AccountFee, BillId, IssuedBill, ShareRun
-from meterplex.domain.charges import ChargeKind
 from meterplex.domain.debt_plans import DebtPlan, InstalmentPeriod, Instalments, PaymentShare
 from meterplex.domain.estate import AccountId, OrganisationId, SiteId
 from meterplex.domain.fees import Fee, FeePeriod
@@ -92,28 +89,6 @@ class Bills(IdentifiedRepository[IssuedBill]):
         """Write what of a bill is settled."""
         where = self._is(organisation_id, bill_id)
         await self._execute(sa.update(tables.bill).where(where).values(paid_units=paid_units))
-
-    async def postpaid_units(self, organisation_id: OrganisationId, account_id: AccountId) -> int:
-        """Return the sum of all charges that an account pays afterwards, billed or not."""
-        charge, binding = tables.charge.c, estate.binding.c
-        result = await self._execute(
-            sa.select(sa.func.coalesce(sa.func.sum(charge.amount_units), 0))
-            .join_from(
-                tables.charge,
-                estate.binding,
-                sa.and_(
-                    binding.organisation_id == charge.organisation_id,
-                    binding.id == charge.binding_id,
-                ),
-            )
-            .where(
-                charge.organisation_id == organisation_id,
-                charge.account_id == account_id,
-                charge.kind != ChargeKind.METERED,
-                binding.mode == AccountMode.POSTPAID,
-            )
-        )
-        return int(result.scalar_one())
 
     async def oldest_charged_since(
         self, organisation_id: OrganisationId, account_id: AccountId, booked_from: datetime

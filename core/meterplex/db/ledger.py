@@ -17,6 +17,7 @@ from meterplex.domain.estate import AccountId, OrganisationId
 from meterplex.domain.ledger import (
     Entry,
     EntryId,
+    EntryKind,
     LedgerAccount,
     LedgerKind,
     Posting,
@@ -352,6 +353,69 @@ class Ledger(Repository):
             )
         )
         return open_period(wanted, [row["period"] for row in rows])
+
+    async def moved(
+        self,
+        organisation_id: OrganisationId,
+        currency: str,
+        account: LedgerAccount,
+        kinds: Collection[EntryKind],
+    ) -> int:
+        """Return what entries of some kinds credited an account less what they debited it."""
+        found = await self._find(organisation_id, currency, [account])
+        if account not in found:
+            return 0
+        account_id, _ = found[account]
+        entry, posting = tables.ledger_entry.c, tables.ledger_posting.c
+        total = 0
+        for column, sign in ((posting.credit_id, 1), (posting.debit_id, -1)):
+            result = await self._execute(
+                sa.select(sa.func.coalesce(sa.func.sum(posting.amount_units), 0))
+                .join_from(
+                    tables.ledger_posting,
+                    tables.ledger_entry,
+                    sa.and_(
+                        entry.organisation_id == posting.organisation_id,
+                        entry.id == posting.entry_id,
+                    ),
+                )
+                .where(
+                    posting.organisation_id == organisation_id,
+                    column == account_id,
+                    entry.kind.in_(sorted(kinds)),
+                )
+            )
+            total += sign * int(result.scalar_one())
+        return total
+
+    async def hold_still(self) -> None:
+        """Let nobody book until the transaction ends, and wait for whoever is booking."""
+        if self._postgresql:
+            await self._execute(sa.text("LOCK TABLE ledger_entry IN SHARE ROW EXCLUSIVE MODE"))
+
+    async def oldest_period(self, organisation_id: OrganisationId) -> date | None:
+        """Return the first period that anything was booked in; None while nothing was."""
+        columns = tables.ledger_entry.c
+        row = await self._row(
+            sa.select(sa.func.min(columns.period).label("period")).where(
+                columns.organisation_id == organisation_id
+            )
+        )
+        return None if row is None else row["period"]
+
+    async def count_bare_entries(self, organisation_id: OrganisationId) -> int:
+        """Return how many entries have no posting; none, or somebody wrote past this program."""
+        entry, posting = tables.ledger_entry.c, tables.ledger_posting.c
+        row = await self._row(
+            sa.select(sa.func.count().label("bare")).where(
+                entry.organisation_id == organisation_id,
+                ~sa.exists().where(
+                    posting.organisation_id == entry.organisation_id,
+                    posting.entry_id == entry.id,
+                ),
+            )
+        )
+        return 0 if row is None else int(row["bare"])
 
     async def close_period(self, organisation_id: OrganisationId, closed: ClosedPeriod) -> None:
         """Close a period for ever.

@@ -7,12 +7,16 @@ under a plan all leave bills and books agreeing, in whatever order they come.
 """
 
 from datetime import datetime
+from typing import Final
 
 from meterplex.db import UnitOfWork
 from meterplex.domain.accounts import Category
 from meterplex.domain.bills import IssuedBill, spread_outstanding
 from meterplex.domain.estate import AccountId, OrganisationId
-from meterplex.domain.ledger import debt, receivable
+from meterplex.domain.ledger import EntryKind, debt, receivable
+
+CHARGED: Final = (EntryKind.CHARGE, EntryKind.ADJUSTMENT)
+"""What claims use before there is a bill over it."""
 
 
 async def note_paid(
@@ -62,7 +66,7 @@ async def billed_units_open(
     balances = await uow.ledger.balances(organisation_id, currency, [owed])
     unbilled = 0
     if category is Category.UTILITY:
-        charged = await uow.bills.postpaid_units(organisation_id, account_id)
+        charged = -await uow.ledger.moved(organisation_id, currency, owed, CHARGED)
         unbilled = charged - sum(bill.amount_units - bill.rounding_units for bill in bills)
     return max(-balances[owed] - unbilled, 0)
 
