@@ -73,7 +73,7 @@ class Desk:
         twin_settings["count_checked"] = self.settings["count_checked"]
         model = models.dtsy1352()
         assert model.twin is not None
-        defaults = {each.name: each.default for each in model.twin_settings}
+        defaults = {each.name: each.default or "" for each in model.twin_settings}
         self.twin: Any = model.twin("1", defaults | twin_settings, 1)
         self.twin.advance(NOON)
         self.link = TwinLink(self.twin)
@@ -220,8 +220,9 @@ async def open_desk(
         for each in people:
             await uow.operators.add(each, "no password")
         await uow.commit()
-    more = {"settings": {"count_checked": "true"} | settings}
-    return Desk(database, estate, account, binding, meter, *people, **more)
+    cashier, manager = people
+    settings = {"count_checked": "true"} | settings
+    return Desk(database, estate, account, binding, meter, cashier, manager, settings=settings)
 
 
 def amount(yuan: str) -> int:

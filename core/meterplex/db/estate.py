@@ -5,6 +5,7 @@
 raises ``NotFoundError``. Lists come in the order of their codes.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -279,6 +280,15 @@ class Bindings(IdentifiedRepository[Binding]):
         columns = tables.binding.c
         return await self._find(
             organisation_id, columns.meter_id == meter_id, columns.until.is_(None)
+        )
+
+    async def open_of_meters(
+        self, organisation_id: OrganisationId, meter_ids: Collection[MeterId]
+    ) -> tuple[Binding, ...]:
+        """Return the bindings that some meters are in now."""
+        columns = tables.binding.c
+        return await self._select(
+            organisation_id, columns.meter_id.in_(meter_ids), columns.until.is_(None)
         )
 
     async def of_account(

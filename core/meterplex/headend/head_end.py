@@ -21,19 +21,21 @@ from meterplex.db.errors import (
     DatabaseUnavailableError,
     TransactionConflictError,
 )
-from meterplex.domain.estate import Channel, ChannelId, Meter, MeterId, Site
+from meterplex.domain.estate import Channel, ChannelId, LinkState, Meter, MeterId, Site
 from meterplex.domain.readings import ReadingSource, RunId
 from meterplex.headend.bus import Bus, FinishedRun, Member
 from meterplex.headend.command_delivery import CommandDelivery, Found
 from meterplex.headend.direct import configure_channel
 from meterplex.headend.line import Line
+from meterplex.headend.order_delivery import OrderDispatch
 from meterplex.headend.reading_plan import LOST_AFTER, MeterPlan
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
 from meterplex.services.deliver_commands import CommandRows
+from meterplex.services.deliver_orders import OrderDelivery
 from meterplex.services.health import Health, PluginHealth
 from meterplex.services.load_estate import Installation, load_installation
-from meterplex.services.take_readings import store_run
+from meterplex.services.take_readings import compare_wallets, store_run
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ class HeadEnd:
     """Runs that ended because the program does."""
     _stopping: bool = False
     _delivery: CommandDelivery | None = None
+    _orders: OrderDispatch | None = None
 
     @property
     def delivery(self) -> CommandDelivery:
@@ -88,15 +91,27 @@ class HeadEnd:
             self._delivery = CommandDelivery(rows, self.find, self.wall, self.command_poll_s)
         return self._delivery
 
+    @property
+    def orders(self) -> OrderDispatch:
+        """The delivery of credit orders."""
+        if self._orders is None:
+            delivery = OrderDelivery(self.database, self.wall)
+            self._orders = OrderDispatch(delivery, self.find, self.command_poll_s)
+        return self._orders
+
     async def run(self) -> None:
         """Work until cancelled; then store what was read and close all channels."""
         cut_off = await CommandRows(self.database, self.wall).recover()
         if cut_off:
             log.warning("commands of unknown outcome found at start", count=cut_off)
+        cut_off = await self.orders.delivery.recover()
+        if cut_off:
+            log.warning("orders of unknown outcome found at start", count=cut_off)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow_estate())
                 group.create_task(self.delivery.run())
+                group.create_task(self.orders.run())
                 group.create_task(self._store())
         finally:
             await self._shut_down()
@@ -276,10 +291,23 @@ class HeadEnd:
         outcome = await store_run(
             self.database, finished.run, finished.taken, finished.changes, self.new_id
         )
+        await compare_wallets(self.database, finished.run, finished.taken)
+        await self._wake_orders(finished)
         self._in_hand = None
         if finished.run.source is ReadingSource.SCHEDULED:
             for meter_id in outcome.abnormal:
                 self._trigger(meter_id)
+
+    async def _wake_orders(self, finished: FinishedRun) -> None:
+        """Have orders looked at that waited for what answers again."""
+        reached = {
+            change.subject_id for change in finished.changes if change.state is LinkState.REACHED
+        }
+        answered = {each.meter.id for each in finished.taken}
+        restored = answered if finished.run.channel_id in reached else answered & reached
+        organisation_id = finished.run.organisation_id
+        await self.orders.answered(organisation_id, restored, restored=True)
+        await self.orders.answered(organisation_id, answered, restored=False)
 
     def _trigger(self, meter_id: MeterId) -> None:
         """Read a meter once more because its reading was abnormal."""

@@ -27,6 +27,7 @@ from meterplex.services.bind_meters import bring_in
 from meterplex.services.bookkeeping import book
 from meterplex.services.meter_alarms import CreditAlarm, raise_alarm
 from meterplex.services.meter_wallets import put_wallet, wallet_of, wallet_of_row
+from meterplex.services.reading_messages import tell_readings
 
 DONE_BY = "meter reading"
 _AS_EXPECTED = CountComparison(Comparison.OK)
@@ -48,8 +49,9 @@ async def compare_counts(
     rules: PrepaymentRules,
 ) -> None:
     """Account for the wallets of a run, in one transaction; a repetition changes nothing."""
-    if not seen:
-        return
+    async with database.unit_of_work(read_only=True) as uow:
+        if not seen or not await _bound(uow, organisation_id, seen):
+            return
     async with database.unit_of_work() as uow:
         by_account: dict[AccountId, list[tuple[Binding, SeenWallet]]] = defaultdict(list)
         for account_id, binding, each in await _bound(uow, organisation_id, seen):
@@ -59,6 +61,9 @@ async def compare_counts(
             site = await uow.sites.get(organisation_id, account.site_id)
             for binding, each in by_account[account_id]:
                 await _compare(uow, account, site, binding, each, rules)
+        meters = [each.meter.id for group in by_account.values() for _, each in group]
+        oldest = min(each.read_at for each in seen)
+        await tell_readings(uow, organisation_id, meters, since=oldest, at=oldest)
         await uow.commit()
 
 
@@ -97,14 +102,13 @@ async def account_for(
 async def _bound(
     uow: UnitOfWork, organisation_id: OrganisationId, seen: Iterable[SeenWallet]
 ) -> list[tuple[AccountId, Binding, SeenWallet]]:
-    found = []
-    for each in seen:
-        binding = await uow.bindings.open_of_meter(organisation_id, each.meter.id)
-        if binding is None or binding.account_id is None or binding.mode is None:
-            continue
-        if binding.mode.in_meter:
-            found.append((binding.account_id, binding, each))
-    return found
+    by_meter = {each.meter.id: each for each in seen}
+    bindings = await uow.bindings.open_of_meters(organisation_id, by_meter.keys())
+    return [
+        (binding.account_id, binding, by_meter[binding.meter_id])
+        for binding in bindings
+        if binding.account_id is not None and binding.mode is not None and binding.mode.in_meter
+    ]
 
 
 async def _compare(

@@ -4,8 +4,9 @@ Production hands in :func:`no_crash`. Whoever proves that nothing is lost or dou
 hook that raises, or kills the process, at a place of its choice.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import TypeAlias
 
 
 class CrashPoint(StrEnum):
@@ -32,10 +33,8 @@ class Moment(StrEnum):
     AFTER = "after"
 
 
-class CrashHook(Protocol):
-    """Called at each place; what it raises ends the work there, as a kill would."""
-
-    def __call__(self, point: CrashPoint, moment: Moment) -> None: ...
+CrashHook: TypeAlias = Callable[[CrashPoint, Moment], None]
+"""Called at each place; what it raises ends the work there, as a kill would."""
 
 
 def no_crash(point: CrashPoint, moment: Moment) -> None:

@@ -27,7 +27,7 @@ from meterplex.db.errors import (
     DatabaseUnavailableError,
     TransactionConflictError,
 )
-from meterplex.domain.estate import Binding, Meter, MeterId, OrganisationId
+from meterplex.domain.estate import Binding, BindingId, Meter, MeterId, OrganisationId
 from meterplex.domain.prepayment import (
     AnswerStep,
     AnswerVerdict,
@@ -130,6 +130,14 @@ class _Read:
 
 
 @dataclass(frozen=True, slots=True)
+class DueOrder:
+    """An order that is to be looked at now, and the meter that it is for."""
+
+    order: CreditOrder
+    meter_id: MeterId
+
+
+@dataclass(frozen=True, slots=True)
 class OrderDelivery:
     """Delivers the orders of all organisations, each attempt over a driver that is handed in.
 
@@ -167,6 +175,21 @@ class OrderDelivery:
         """Return the orders that are to be looked at now, oldest first."""
         async with self.database.unit_of_work(read_only=True) as uow:
             return await uow.orders.due(self.clock())
+
+    async def due_on_meters(self) -> tuple[DueOrder, ...]:
+        """Return the orders that are to be looked at now with their meters, oldest first."""
+        async with self.database.unit_of_work(read_only=True) as uow:
+            orders = await uow.orders.due(self.clock())
+            meters: dict[BindingId, MeterId] = {}
+            for organisation_id in {order.organisation_id for order in orders}:
+                wanted = {order.binding_id for order in orders if order.binding_id is not None}
+                bindings = await uow.bindings.by_ids(organisation_id, wanted)
+                meters |= {each.id: each.meter_id for each in bindings.values()}
+        return tuple(
+            DueOrder(order, meters[order.binding_id])
+            for order in orders
+            if order.binding_id is not None
+        )
 
     async def attempt(
         self, order: CreditOrder, meter: CreditMeter, link: LinkFacts = DIRECT
@@ -211,6 +234,13 @@ class OrderDelivery:
                 return
             else:
                 return
+
+    async def put_off(self, order: CreditOrder, reason: str) -> CreditOrder:
+        """Note that nothing could be asked of the meter, and when it is tried again."""
+        try:
+            return await self._put_off(order, StepCode.UNREAD, reason)
+        except OrderMovedError:
+            return await self._now(order)
 
     # -- PAID: read the baseline and arm -------------------------------------------------------
 

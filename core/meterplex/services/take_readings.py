@@ -11,6 +11,7 @@ from uuid import UUID
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.estate import Meter, MeterId, OrganisationId
 from meterplex.domain.plausibility import CounterReading, doubt
+from meterplex.domain.prepayment import PrepaymentRules
 from meterplex.domain.readings import (
     DeviceEventRecord,
     EventKind,
@@ -22,7 +23,9 @@ from meterplex.domain.readings import (
 from meterplex.domain.registers import RegisterType
 from meterplex.domain.supply import SUPPLY_FLAGS
 from meterplex.sdk import MeterSnapshot, Quality, RegisterValue
+from meterplex.services.compare_counts import SeenWallet, compare_counts
 from meterplex.services.device_states import StateChange, note_states
+from meterplex.services.reading_messages import tell_readings
 
 SUSPECT_READING: Final = "suspect_reading"
 """Flag of a meter of whose last snapshot a value was kept as suspect."""
@@ -32,6 +35,8 @@ REFUSED_READING: Final = "refused_reading"
 
 _OWN_FLAGS: Final = frozenset({SUSPECT_READING, REFUSED_READING})
 _STEPS_MAX: Final = (1 << 63) - 1
+
+RULES: Final = PrepaymentRules()
 
 LastGood = Mapping[tuple[MeterId, str], Reading]
 
@@ -88,6 +93,7 @@ async def store_run(
     # Judged beforehand: on SQLite nobody else can write from here to the commit.
     async with database.unit_of_work(read_only=True) as uow:
         judged = await _judge(uow, run, taken)
+        paid_for = await _paid_for(uow, run.organisation_id, taken)
     readings = [reading for each in judged for reading in each.readings]
     async with database.unit_of_work() as uow:
         if await uow.runs.find(run.organisation_id, run.id) is not None:
@@ -96,8 +102,40 @@ async def store_run(
         await uow.runs.add(run)
         await note_states(uow, changes, new_id)
         abnormal = await _note_flags(uow, run.organisation_id, judged, new_id)
+        if paid_for:
+            oldest = min(each.read_at for each in taken)
+            await tell_readings(uow, run.organisation_id, paid_for, since=oldest, at=run.ended_at)
         await uow.commit()
     return RunOutcome(abnormal)
+
+
+async def compare_wallets(
+    database: Database,
+    run: ReadingRun,
+    taken: Sequence[TakenSnapshot],
+    rules: PrepaymentRules = RULES,
+) -> None:
+    """Compare the wallets that came along with a stored run with what was sold to them (F61).
+
+    A transaction of its own, since it holds accounts; a repetition changes nothing.
+    """
+    seen = [
+        SeenWallet(each.meter, each.read_at, each.snapshot.credit)
+        for each in taken
+        if each.snapshot.credit is not None
+    ]
+    await compare_counts(database, run.organisation_id, seen, rules)
+
+
+async def _paid_for(
+    uow: UnitOfWork, organisation_id: OrganisationId, taken: Sequence[TakenSnapshot]
+) -> frozenset[MeterId]:
+    """Return the meters of a run whose use somebody pays for."""
+    if not taken:
+        return frozenset()
+    meters = {each.meter.id for each in taken}
+    bindings = await uow.bindings.open_of_meters(organisation_id, meters)
+    return frozenset(each.meter_id for each in bindings if each.account_id is not None)
 
 
 async def _judge(uow: UnitOfWork, run: ReadingRun, taken: Sequence[TakenSnapshot]) -> list[_Judged]:
