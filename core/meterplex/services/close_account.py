@@ -22,9 +22,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.accounts import Account, AccountState, Category, ClosingStep
+from meterplex.domain.approvals import ApprovalId
 from meterplex.domain.commands import SETTLED, Command, CommandState
 from meterplex.domain.deductions import Due, allocate
 from meterplex.domain.estate import AccountId, Binding, OrganisationId, Site
@@ -47,6 +49,7 @@ from meterplex.domain.ledger import (
     suspense,
 )
 from meterplex.domain.money import LEDGER_DECIMALS, minor_decimals
+from meterplex.domain.operators import Operator
 from meterplex.domain.prepayment import LIVE, Fence, OrderState, may_void, refundable_units
 from meterplex.domain.prepayment.credit_order import OrderStep, StepCode
 from meterplex.sdk.accounts import AccountEventKind
@@ -58,8 +61,10 @@ from meterplex.services.balances import account_balance
 from meterplex.services.bind_meters import begin_binding
 from meterplex.services.binding_counters import counters_at
 from meterplex.services.bookkeeping import book
+from meterplex.services.charge_fees import charge_fees, end_fee
 from meterplex.services.deduct_dues import dues_of
 from meterplex.services.money_errors import BusyError
+from meterplex.services.pay_out import PayoutRequest, pay_out
 from meterplex.services.settle_bills import note_paid
 from meterplex.services.settle_meters import (
     ReadingsOfPoints,
@@ -68,6 +73,7 @@ from meterplex.services.settle_meters import (
     settle_account,
 )
 from meterplex.services.settle_orders import hold_order, void
+from meterplex.services.transfer_account import LIVING
 from meterplex.services.transfer_credit import take_from_meter
 
 CHANNEL: Final = "close"
@@ -83,6 +89,7 @@ class CloseAccount:
             and the closing waits.
         payout_method: how credit that is left is paid out now; empty leaves it to be paid.
         reason: for the record.
+        approval_id: of a second person, for a payout above the site's limit.
     """
 
     organisation_id: OrganisationId
@@ -91,6 +98,7 @@ class CloseAccount:
     settle_method: str = ""
     payout_method: str = ""
     reason: str = ""
+    approval_id: ApprovalId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +125,7 @@ async def close_account(
     wanted: CloseAccount,
     *,
     at: datetime,
-    operator: str,
+    operator: Operator,
     dry_run: bool = False,
 ) -> Closing:
     """Begin to close an account, or go on, as far as it goes now.
@@ -128,8 +136,11 @@ async def close_account(
     Raises:
         MoneyError: there is no such account, or a reading cannot be true; the steps that were
             done stay done.
+        ApprovalError: the payout needs a second person.
     """
-    account = await _begin(database, wanted, at, operator, dry_run=dry_run)
+    if not dry_run:
+        await _claim_fees(database, wanted, at, operator.name)
+    account = await _begin(database, wanted, at, operator.name, dry_run=dry_run)
     run = _Run(database, wanted, at, operator)
     while not dry_run and account.closing_step is not None:
         waiting = await run.step(account.closing_step)
@@ -137,6 +148,40 @@ async def close_account(
         if waiting:
             return Closing(account, account.closing_step or ClosingStep.DONE, waiting)
     return Closing(account, account.closing_step or ClosingStep.DONE)
+
+
+async def _claim_fees(
+    database: Database, wanted: CloseAccount, at: datetime, operator: str
+) -> None:
+    """End the fees of an account, and claim what is due of them until today."""
+    async with database.unit_of_work(read_only=True) as uow:
+        found = await uow.accounts.by_ids(wanted.organisation_id, [wanted.account_id])
+        account = found.get(wanted.account_id)
+        if account is None or account.state not in LIVING:
+            return
+        site = await uow.sites.get(wanted.organisation_id, account.site_id)
+        fees = await uow.fees.of_account(wanted.organisation_id, account.id)
+    today = at.astimezone(ZoneInfo(site.time_zone)).date()
+    for each in fees:
+        if each.fee.ends_on is None or each.fee.ends_on > today:
+            ends_on = max(today, each.charged_until)
+            await end_fee(
+                database,
+                wanted.organisation_id,
+                each.id,
+                ends_on,
+                at=at,
+                operator=operator,
+            )
+    if fees:
+        await charge_fees(
+            database,
+            wanted.organisation_id,
+            today,
+            at=at,
+            operator=operator,
+            site_ids=[site.id],
+        )
 
 
 async def _find(database: Database, wanted: CloseAccount) -> Account:
@@ -171,21 +216,16 @@ class _Run:
     database: Database
     wanted: CloseAccount
     at: datetime
-    operator: str
+    operator: Operator
 
     async def step(self, step: ClosingStep) -> str:
         """Do one step; return for what it waits, empty when it was done."""
         wanted = self.wanted
         try:
             if step is ClosingStep.FINAL_CHARGES:
-                await settle_account(
-                    self.database,
-                    wanted.organisation_id,
-                    wanted.account_id,
-                    wanted.readings,
-                    at=self.at,
-                    operator=self.operator,
-                )
+                await self._charge()
+            if step is ClosingStep.PAY_OUT and wanted.payout_method:
+                await self._pay_out()
             async with self.database.unit_of_work() as uow:
                 account = await hold_account(
                     uow, wanted.organisation_id, wanted.account_id, {AccountState.CLOSING}
@@ -193,12 +233,42 @@ class _Run:
                 if account.closing_step is not step:
                     return ""
                 site = await uow.sites.get(account.organisation_id, account.site_id)
-                work = _Step(uow, wanted, account, site, self.at, self.operator)
+                work = _Step(uow, wanted, account, site, self.at, self.operator.name)
                 waiting = await work.do(step)
                 await uow.commit()
         except BusyError as busy:
             return busy.reason
         return waiting
+
+    async def _charge(self) -> None:
+        """Charge up to the final readings."""
+        wanted, name = self.wanted, self.operator.name
+        await settle_account(
+            self.database,
+            wanted.organisation_id,
+            wanted.account_id,
+            wanted.readings,
+            at=self.at,
+            operator=name,
+        )
+
+    async def _pay_out(self) -> None:
+        """Pay out what is to be paid out, once."""
+        wanted = self.wanted
+        payable = refund_payable(wanted.account_id)
+        async with self.database.unit_of_work(read_only=True) as uow:
+            account = await uow.accounts.get(wanted.organisation_id, wanted.account_id)
+            held = await uow.ledger.balances(wanted.organisation_id, account.currency, [payable])
+        if held[payable]:
+            request = PayoutRequest(
+                wanted.organisation_id,
+                account.id,
+                held[payable],
+                f"{CHANNEL}:{account.id}:{held[payable]}",
+                wanted.payout_method,
+                wanted.approval_id,
+            )
+            await pay_out(self.database, request, at=self.at, operator=self.operator)
 
 
 @dataclass(frozen=True, slots=True)

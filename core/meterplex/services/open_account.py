@@ -151,6 +151,7 @@ async def open_in(
     site = await uow.sites.by_code(wanted.organisation_id, wanted.site)
     if site is None:
         raise UnknownThingError("site", f"no site {wanted.site!r}")
+    await _check_number(uow, wanted)
     owner = await _customer(uow, wanted)
     parameters = await load_parameters(uow, site)
     account = await _account(uow, site, owner, wanted, parameters, at)
@@ -184,6 +185,12 @@ async def note_opened(
     await record(uow, account.organisation_id, operator, "account.open", subject, detail, at)
 
 
+async def _check_number(uow: UnitOfWork, wanted: OpenAccount) -> None:
+    number = checked_number(wanted.number, "number")
+    if await uow.accounts.by_number(wanted.organisation_id, number) is not None:
+        raise MoneyConflictError("number", f"{number!r} is taken")
+
+
 async def _customer(uow: UnitOfWork, wanted: OpenAccount) -> Customer:
     if isinstance(wanted.customer, str):
         return await find_customer(uow, wanted.organisation_id, wanted.customer)
@@ -198,9 +205,6 @@ async def _account(
     parameters: SiteParameters,
     at: datetime,
 ) -> Account:
-    number = checked_number(wanted.number, "number")
-    if await uow.accounts.by_number(site.organisation_id, number) is not None:
-        raise MoneyConflictError("number", f"{number!r} is taken")
     tariff = wanted.tariff or parameters.tariff
     if tariff:
         await find_tariff(uow, site, tariff, at)
@@ -215,7 +219,7 @@ async def _account(
         organisation_id=site.organisation_id,
         site_id=site.id,
         customer_id=owner.id,
-        number=number,
+        number=checked_number(wanted.number, "number"),
         mode=wanted.mode,
         currency=organisation.currency,
         opened_at=at,
