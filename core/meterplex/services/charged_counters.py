@@ -1,6 +1,6 @@
 """Everything that the charging of counters depends on, looked up for many meters at once."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -347,10 +347,7 @@ class CounterLoader:
     ) -> Counter:
         since, until = anchor.shown.at, each.binding.until
         mine = [row for row in readings if since < row.at and (until is None or row.at <= until)]
-        if until is not None and each.closing is not None and all(row.at != until for row in mine):
-            count = each.register.to_steps(each.closing)
-            source, good = ReadingSource.MANUAL, ReadingQuality.GOOD
-            mine.append(StoredReading(until, count, good, source, 0, until))
+        mine += self._closing(each, {row.at for row in mine})
         return Counter(
             account=each.account,
             site=site[0],
@@ -371,6 +368,15 @@ class CounterLoader:
             periods=periods,
             changed_since=changed_since,
         )
+
+    def _closing(self, each: _Known, read: Collection[datetime]) -> Iterator[StoredReading]:
+        """Yield what the counter showed when its binding ended, where no reading says so."""
+        until, now = each.binding.until, self._known_at
+        if until is None or each.closing is None or until in read:
+            return
+        if now is None or until <= now:
+            count, source = each.register.to_steps(each.closing), ReadingSource.MANUAL
+            yield StoredReading(until, count, ReadingQuality.GOOD, source, 0, until)
 
 
 def _tariff_code(accounts: Mapping[AccountId, Account], binding: Binding) -> str:

@@ -63,7 +63,7 @@ class TariffBook:
             if known_at is None or each.published_at <= known_at
         ]
         override = binding.price_override
-        following: Sequence[PublishedTariff | None] = [*versions[1:], None]
+        following: Sequence[PublishedTariff | None] = [*versions[1:], None][: len(versions)]
         return tuple(
             self._span(version, after, override)
             for version, after in zip(versions, following, strict=True)
