@@ -1,12 +1,15 @@
 """An office that opens and closes accounts; its meters are simulated DTSY1352."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from tests.conftest import Estate
+from tests.conftest import Estate, make_estate, store_estate
 from tests.domain.tariff_samples import FLAT
 from uuid_utils.compat import uuid7
 
@@ -74,7 +77,8 @@ class Office:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.twins = [self._twin(meter.serial) for meter in self.meters]
+        self.serials = [meter.serial for meter in self.meters]
+        self.twins = [self._twin(serial) for serial in self.serials]
         self.links = [TwinLink(twin) for twin in self.twins]
 
     def _twin(self, serial: str) -> Any:
@@ -88,6 +92,7 @@ class Office:
 
     def add_twin(self, serial: str) -> int:
         """Put a meter into service that the estate gets later; return its index."""
+        self.serials.append(serial)
         self.twins.append(self._twin(serial))
         self.links.append(TwinLink(self.twins[-1]))
         return len(self.twins) - 1
@@ -125,7 +130,7 @@ class Office:
         await charge_meters(self.database, self.organisation_id, [meter.id], self.clock())
 
     async def meter(self, index: int) -> Meter:
-        serial = self.twins[index].body.settings.serial if index >= 3 else self.meters[index].serial
+        serial = self.serials[index]
         async with self.database.unit_of_work(read_only=True) as uow:
             meter = await uow.meters.by_serial(self.organisation_id, serial)
         assert meter is not None
@@ -267,3 +272,13 @@ async def open_office(database: Database, estate: Estate) -> Office:
         await uow.commit()
     plugins = PluginManager.load((builtin_channels, plugin), ())
     return Office(database, estate, plugins, meters, cashier, manager)
+
+
+@asynccontextmanager
+async def sqlite_office(template: Path, folder: Path) -> AsyncIterator[Office]:
+    """An office in a new SQLite file, for what does not depend on the kind of database."""
+    file = shutil.copy(template, folder / f"{uuid7()}.db")
+    async with await Database.open(f"sqlite:///{file}") as database:
+        estate = make_estate()
+        await store_estate(database, estate)
+        yield await open_office(database, estate)

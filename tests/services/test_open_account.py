@@ -1,14 +1,14 @@
 """Opening: all or nothing, from one reading on, and nothing of anybody else's."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Estate, make_estate, store_estate
-from tests.services.account_office import ENERGY, NOON, YUAN, Office, open_office
+from tests.conftest import Estate
+from tests.services.account_office import ENERGY, NOON, YUAN, Office, open_office, sqlite_office
 from uuid_utils.compat import uuid7
 
 from meterplex.db import Database
@@ -35,15 +35,6 @@ from meterplex.services.open_account import AccountLimits, NewBinding, open_acco
 @pytest.fixture
 async def office(database: Database, estate: Estate) -> Office:
     return await open_office(database, estate)
-
-
-@pytest.fixture
-async def sqlite_office(sqlite_database_url: str) -> AsyncIterator[Office]:
-    """An office in a database of the one kind, for what does not depend on the kind."""
-    async with await Database.open(sqlite_database_url) as database:
-        estate = make_estate()
-        await store_estate(database, estate)
-        yield await open_office(database, estate)
 
 
 async def test_an_account_begins_at_the_last_reading_of_its_meter(office: Office) -> None:
@@ -203,18 +194,22 @@ BAD: list[Any] = [
 
 @pytest.mark.parametrize(("change", "kind", "field"), BAD)
 async def test_bad_input_names_its_field_and_leaves_nothing(
-    sqlite_office: Office, change: dict[str, Any], kind: type[MoneyError], field: str
+    sqlite_template: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
+    kind: type[MoneyError],
+    field: str,
 ) -> None:
-    office = sqlite_office
-    await office.show(0, "100")
-    with pytest.raises(kind) as refused:
-        await office.open(**change)
-    assert refused.value.field == field
-    async with office.database.unit_of_work(read_only=True) as uow:
-        assert await uow.accounts.all(office.organisation_id) == ()
-        assert await uow.customers.all(office.organisation_id) == ()
-    assert len(await office.bindings(0)) == 1
-    assert await office.balances() == {}
+    async with sqlite_office(sqlite_template, tmp_path) as office:
+        await office.show(0, "100")
+        with pytest.raises(kind) as refused:
+            await office.open(**change)
+        assert refused.value.field == field
+        async with office.database.unit_of_work(read_only=True) as uow:
+            assert await uow.accounts.all(office.organisation_id) == ()
+            assert await uow.customers.all(office.organisation_id) == ()
+        assert len(await office.bindings(0)) == 1
+        assert await office.balances() == {}
 
 
 async def test_a_stale_reading_begins_nothing(office: Office) -> None:

@@ -192,10 +192,11 @@ async def _find(database: Database, wanted: CloseAccount) -> Account:
 async def _begin(
     database: Database, wanted: CloseAccount, at: datetime, operator: str, *, dry_run: bool
 ) -> Account:
-    closable = frozenset(AccountState) - {AccountState.CLOSED}
     async with database.unit_of_work() as uow:
-        account = await hold_account(uow, wanted.organisation_id, wanted.account_id, closable)
-        if account.state is AccountState.CLOSING:
+        account = await hold_account(
+            uow, wanted.organisation_id, wanted.account_id, frozenset(AccountState)
+        )
+        if account.state not in LIVING:
             return account
         closing = replace(account, state=AccountState.CLOSING, closing_step=next(iter(ClosingStep)))
         await uow.accounts.replace(closing)
@@ -519,9 +520,12 @@ class _Step:
         for binding in await self.uow.bindings.of_account(
             self.account.organisation_id, self.account.id
         ):
+            now = await self.uow.bindings.open_of_meter(binding.organisation_id, binding.meter_id)
+            if now is not None and now.account_id not in {None, self.account.id}:
+                continue  # its commands are the next account's
             commands = await self.uow.commands.of_meter(binding.organisation_id, binding.meter_id)
             for command in commands:
-                if command.state in SETTLED or not _within(binding, command.created_at):
+                if command.state in SETTLED:
                     continue
                 if not await self._end_command(command):
                     waiting.append(f"command {command.id} is {command.state}")
@@ -574,10 +578,6 @@ class _Step:
 
 def _in_meter(binding: Binding) -> bool:
     return binding.mode is not None and binding.mode.in_meter
-
-
-def _within(binding: Binding, at: datetime) -> bool:
-    return binding.since <= at and (binding.until is None or at <= binding.until)
 
 
 def paid_units(account: Account, entries: Iterable[Entry]) -> int:
