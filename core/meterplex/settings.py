@@ -27,6 +27,8 @@ _FILE_SIZE_MAX: Final = 1 << 20
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class SettingsFileError(Exception):
@@ -111,6 +113,39 @@ class ReceiptSettings(msgspec.Struct, frozen=True):
     font: str = ""
 
 
+class SupplySettings(msgspec.Struct, frozen=True):
+    """``[supply]``: how many disconnects may be sent, whoever asks for them.
+
+    Attributes:
+        tenant_min: an organisation may send so many an hour, and a day, however small it is.
+        tenant_hour_percent: of its meters that it may disconnect in an hour.
+        tenant_day_percent: of its meters that it may disconnect in a day.
+        system_min: all together may send so many in ten minutes.
+        system_percent: of all meters that may be disconnected in ten minutes.
+        meter_day_max: disconnects of one meter in a day.
+        sweep_s: how often accounts that are low, or off, are looked at again.
+    """
+
+    tenant_min: Count = 5
+    tenant_hour_percent: Percent = 2.0
+    tenant_day_percent: Percent = 5.0
+    system_min: Count = 5
+    system_percent: Percent = 1.0
+    meter_day_max: Count = 6
+    sweep_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 20.0
+
+
+class NoticeSettings(msgspec.Struct, frozen=True):
+    """``[notices]``.
+
+    Attributes:
+        file: gets one line of JSON for each notice, for a program that sends them on; empty for
+            none, and then people have to bring what should be sent.
+    """
+
+    file: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """All settings of the program, by table of the file."""
 
@@ -120,6 +155,8 @@ class Settings(msgspec.Struct, frozen=True):
     reading: ReadingSettings = ReadingSettings()
     headend: HeadendSettings = HeadendSettings()
     receipt: ReceiptSettings = ReceiptSettings()
+    supply: SupplySettings = SupplySettings()
+    notices: NoticeSettings = NoticeSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from meterplex.domain.bus_status import BusStatus
-from meterplex.services.health import Health
+from meterplex.services.health import Health, Waiting
 
 _GAUGES: tuple[tuple[str, str, Callable[[BusStatus], float | None]], ...] = (
     ("meters", "Meters on the bus", lambda bus: bus.meters),
@@ -39,6 +39,7 @@ class HealthCollector(Collector):
         yield GaugeMetricFamily(
             "meterplex_open_commands", "Commands not settled", value=health.open_commands
         )
+        yield from _waiting(health.waiting)
         plugins = GaugeMetricFamily(
             "meterplex_plugin_up", "1 while the plugin works wholly", labels=["plugin"]
         )
@@ -64,3 +65,22 @@ class HealthCollector(Collector):
             for bus in health.buses:
                 counter.add_metric([bus.site, bus.channel.code], count_of(bus))
             yield counter
+
+
+def _waiting(waiting: Waiting) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "meterplex_outbox_open", "Messages of the outbox not done", value=waiting.outbox
+    )
+    yield GaugeMetricFamily(
+        "meterplex_quarantined", "Disconnects that wait for a person", value=waiting.quarantined
+    )
+    yield GaugeMetricFamily(
+        "meterplex_bypassed", "Meters out of the trip circuit", value=waiting.bypassed
+    )
+    yield GaugeMetricFamily(
+        "meterplex_breakers_open", "Breakers that people have to close", value=waiting.breakers_open
+    )
+    warnings = GaugeMetricFamily("meterplex_warnings", "Warnings of low accounts", labels=["state"])
+    for state, count in sorted(waiting.warnings.items()):
+        warnings.add_metric([state], count)
+    yield warnings

@@ -1,4 +1,4 @@
-"""``meterplex serve``: the head-end and its health answers, until told to stop."""
+"""``meterplex serve``: head-end, workers and health answers, until told to stop."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from meterplex.api.health import make_app
 from meterplex.cli.log_output import configure_log
 from meterplex.cli.output import tell
 from meterplex.cli.program import Program, now, pass_program, run
+from meterplex.cli.workers import Workers, limiter_of, make_workers
 from meterplex.db import Database, migrations
 from meterplex.headend.head_end import HeadEnd
 from meterplex.headend.watchdog import Watchdog
@@ -47,7 +48,11 @@ async def _serve(program: Program, seconds: float | None) -> None:
     await migrations.upgrade(settings.db.url)
     async with await Database.open(settings.db.url) as database:
         head_end = make_head_end(database, program.plugins, settings)
-        async with http_server(head_end, listener), working(head_end, program.plugins):
+        workers = make_workers(database, program.plugins, settings, head_end, now)
+        async with (
+            http_server(head_end, listener),
+            working(head_end, program.plugins, workers),
+        ):
             host, port = listener.getsockname()[:2]
             tell(f"serving; health at http://{host}:{port}/healthz")
             with contextlib.suppress(TimeoutError):
@@ -66,12 +71,15 @@ def make_head_end(database: Database, plugins: PluginManager, settings: Settings
         settings.headend.estate_poll_s,
         settings.headend.read_deadline_s,
         settings.headend.call_attempts,
+        limiter_of(settings.supply),
     )
 
 
 @asynccontextmanager
-async def working(head_end: HeadEnd, plugins: PluginManager) -> AsyncIterator[None]:
-    """Let a head-end work under its watchdog; an error of its own ends the program.
+async def working(
+    head_end: HeadEnd, plugins: PluginManager, workers: Workers
+) -> AsyncIterator[None]:
+    """Let head-end and workers work under the watchdog; an error of their own ends the program.
 
     Must be entered in the main thread.
     """
@@ -82,9 +90,14 @@ async def working(head_end: HeadEnd, plugins: PluginManager) -> AsyncIterator[No
 
     with Watchdog(plugins.packages, disable):
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(head_end.run())
+            tasks = [
+                group.create_task(head_end.run()),
+                group.create_task(workers.outbox.run()),
+                group.create_task(workers.supply.run()),
+            ]
             yield
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
 
 class _Server(uvicorn.Server):

@@ -136,13 +136,12 @@ class Commands(Repository):
             ~_is_overruled(),
         )
 
-    async def count_queued(self, kind: CommandKind) -> int:
-        """Return how many commands of a kind wait to be sent, of all organisations."""
+    async def count(self, state: CommandState, kind: CommandKind | None = None) -> int:
+        """Return how many commands are in a state, of all organisations."""
         columns = tables.command.c
+        where = [columns.state == state] + ([] if kind is None else [columns.kind == kind])
         result = await self._execute(
-            sa.select(sa.func.count())
-            .select_from(tables.command)
-            .where(columns.state == CommandState.QUEUED, columns.kind == kind)
+            sa.select(sa.func.count()).select_from(tables.command).where(*where)
         )
         return int(result.scalar_one())
 

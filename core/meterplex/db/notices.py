@@ -1,6 +1,6 @@
 """Repositories of warnings and of the log of notices."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
@@ -113,6 +113,16 @@ class Warnings(IdentifiedRepository[StoredWarning]):
             .where(columns.organisation_id == organisation_id, columns.id.in_(identifiers))
             .values(ended_at=at)
         )
+
+    async def count_by_state(self) -> Mapping[str, int]:
+        """Return how many warnings of present episodes there are, of all organisations."""
+        columns = tables.warning.c
+        rows = await self._rows(
+            sa.select(columns.state, sa.func.count().label("count"))
+            .where(columns.ended_at.is_(None))
+            .group_by(columns.state)
+        )
+        return {row["state"]: row["count"] for row in rows}
 
     async def note_state(
         self, warning: StoredWarning, state: WarningState, *, at: datetime, by: str

@@ -204,6 +204,15 @@ class Bypasses(IdentifiedRepository[StoredBypass]):
         """Return all that nobody has ended."""
         return await self._select(organisation_id, tables.bypass.c.ended_at.is_(None))
 
+    async def count(self) -> int:
+        """Return how many meters are bypassed, of all organisations."""
+        result = await self._execute(
+            sa.select(sa.func.count())
+            .select_from(tables.bypass)
+            .where(tables.bypass.c.ended_at.is_(None))
+        )
+        return int(result.scalar_one())
+
 
 class Breakers(Repository):
     """The breakers of the system and of the organisations."""
@@ -223,6 +232,15 @@ class Breakers(Repository):
         """Return the breaker of a scope; a closed one where none was ever written."""
         row = await self._row(sa.select(tables.breaker).where(tables.breaker.c.scope == scope))
         return StoredBreaker(scope) if row is None else StoredBreaker(**row)
+
+    async def count_open(self) -> int:
+        """Return how many are open."""
+        result = await self._execute(
+            sa.select(sa.func.count())
+            .select_from(tables.breaker)
+            .where(tables.breaker.c.opened_at.is_not(None))
+        )
+        return int(result.scalar_one())
 
     async def put(self, breaker: StoredBreaker) -> None:
         """Write one that is held."""

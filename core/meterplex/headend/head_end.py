@@ -23,6 +23,7 @@ from meterplex.db.errors import (
 )
 from meterplex.domain.estate import Channel, ChannelId, LinkState, Meter, MeterId, Site
 from meterplex.domain.readings import ReadingSource, RunId
+from meterplex.domain.supply_policy import LimiterPolicy
 from meterplex.headend.bus import Bus, FinishedRun, Member
 from meterplex.headend.command_delivery import CommandDelivery, Found
 from meterplex.headend.direct import configure_channel
@@ -33,7 +34,7 @@ from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
 from meterplex.services.deliver_commands import CommandRows
 from meterplex.services.deliver_orders import OrderDelivery
-from meterplex.services.health import Health, PluginHealth
+from meterplex.services.health import Health, PluginHealth, Waiting, count_waiting
 from meterplex.services.load_estate import Installation, load_installation
 from meterplex.services.take_readings import compare_wallets, store_run
 
@@ -54,6 +55,7 @@ class HeadEnd:
         estate_poll_s: how often the estate is looked at for changes.
         read_deadline_s: a driver that has not read its meter by then is given up.
         call_attempts: misses in a row after which a meter is lost.
+        limiter: how many disconnects may be sent in a while.
     """
 
     database: Database
@@ -64,6 +66,7 @@ class HeadEnd:
     estate_poll_s: float = 5.0
     read_deadline_s: float = 30.0
     call_attempts: int = LOST_AFTER
+    limiter: LimiterPolicy = field(default=LimiterPolicy())
     buses: dict[ChannelId, Bus] = field(default_factory=dict)
     refused: dict[ChannelId, str] = field(default_factory=dict)
     """Channels whose URL is not usable, and why."""
@@ -87,7 +90,7 @@ class HeadEnd:
     def delivery(self) -> CommandDelivery:
         """The delivery of commands."""
         if self._delivery is None:
-            rows = CommandRows(self.database, self.wall)
+            rows = CommandRows(self.database, self.wall, self.limiter)
             self._delivery = CommandDelivery(rows, self.find, self.wall, self.command_poll_s)
         return self._delivery
 
@@ -135,11 +138,10 @@ class HeadEnd:
 
     async def health(self) -> Health:
         """Return the state now; asks the database for nothing but an answer."""
-        fault = self.fault
+        fault, waiting = self.fault, Waiting()
         if not fault:
             try:
-                async with self.database.unit_of_work(read_only=True) as uow:
-                    await uow.organisations.all()
+                waiting = await count_waiting(self.database)
             except DatabaseError as error:
                 fault = f"database: {error}"
         return Health(
@@ -158,6 +160,7 @@ class HeadEnd:
             buses=[bus.status() for bus in self.buses.values()],
             unstored_runs=self._finished.qsize(),
             open_commands=self.delivery.open_commands,
+            waiting=waiting,
         )
 
     # -- estate --------------------------------------------------------------------------------

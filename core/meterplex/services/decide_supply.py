@@ -181,7 +181,7 @@ class SupplyLoop:
     async def _turn(self, uow: UnitOfWork, case: SupplyCase) -> datetime:
         """Return when a reconnect may go; many are spread, and the loop is asked again then."""
         policy = case.parameters.supply
-        queued = await uow.commands.count_queued(CommandKind.RECONNECT)
+        queued = await uow.commands.count(CommandState.QUEUED, CommandKind.RECONNECT)
         *_, delay = reconnect_delays(queued + 1, self.rng, policy)
         assert case.account is not None
         if delay:

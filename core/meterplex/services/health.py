@@ -1,10 +1,12 @@
 """What the program says of its own health, for the health answers and the metrics."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from meterplex.db import Database
 from meterplex.domain.bus_status import BusStatus
+from meterplex.domain.commands import CommandState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,25 @@ class PluginHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits to be done or decided.
+
+    Attributes:
+        outbox: messages that are not done.
+        quarantined: disconnects that wait for a person.
+        warnings: of low accounts, by how far they have come.
+        bypassed: meters that are kept out of the trip circuit.
+        breakers_open: breakers that people have to close.
+    """
+
+    outbox: int = 0
+    quarantined: int = 0
+    warnings: Mapping[str, int] = field(default_factory=dict)
+    bypassed: int = 0
+    breakers_open: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The state of a running program.
 
@@ -32,6 +53,7 @@ class Health:
         fault: why it is not ready, else empty.
         unstored_runs: reading runs that wait for the database.
         open_commands: commands that are not settled.
+        waiting: for the workers and for people.
     """
 
     ready: bool
@@ -40,6 +62,7 @@ class Health:
     buses: Sequence[BusStatus]
     unstored_runs: int
     open_commands: int
+    waiting: Waiting = field(default=Waiting())
 
     @property
     def healthy(self) -> bool:
@@ -51,4 +74,20 @@ class HealthSource(Protocol):
     """Something that knows how the program is."""
 
     async def health(self) -> Health:
-        """Return the state now. Quick: at most one query to the database."""
+        """Return the state now. Quick: a few counts of what waits."""
+
+
+async def count_waiting(database: Database) -> Waiting:
+    """Return what waits to be done or decided in a database.
+
+    Raises:
+        DatabaseError: it does not answer.
+    """
+    async with database.unit_of_work(read_only=True) as uow:
+        return Waiting(
+            outbox=await uow.outbox.open_count(),
+            quarantined=await uow.commands.count(CommandState.QUARANTINED),
+            warnings=await uow.warnings.count_by_state(),
+            bypassed=await uow.bypasses.count(),
+            breakers_open=await uow.breakers.count_open(),
+        )

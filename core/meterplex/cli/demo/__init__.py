@@ -20,6 +20,7 @@ from meterplex.cli.log_output import configure_log
 from meterplex.cli.output import print_json, print_lines, tell
 from meterplex.cli.program import Program, now, pass_program
 from meterplex.cli.serve import http_server, listen, make_head_end, stop_signal, working
+from meterplex.cli.workers import make_workers
 from meterplex.db import Database, migrations
 from meterplex.domain.operators import Operator, Role
 from meterplex.headend.head_end import HeadEnd
@@ -116,7 +117,8 @@ async def _run(program: Program, options: DemoOptions) -> Story:
         operator = await _add_operator(database)
         head_end = make_head_end(database, program.plugins, settings)
         await stack.enter_async_context(http_server(head_end, listener))
-        await stack.enter_async_context(working(head_end, program.plugins))
+        workers = make_workers(database, program.plugins, settings, head_end, now)
+        await stack.enter_async_context(working(head_end, program.plugins, workers))
         host, port = listener.getsockname()[:2]
         tell(f"estate file {folder / 'estate.toml'}; health at http://{host}:{port}/healthz")
         story = Story(database, program.plugins, head_end, estate, report, operator)
