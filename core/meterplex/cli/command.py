@@ -25,6 +25,7 @@ from meterplex.domain.approvals import Approval, ApprovalId
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.domain.estate import Meter, OrganisationId
 from meterplex.domain.intervals import parse_interval
+from meterplex.domain.supply_gate import DisconnectCause
 from meterplex.services.issue_commands import (
     NOT_AFTER_MAX,
     CommandBatch,
@@ -155,10 +156,17 @@ def _target_options(asking: Callable[..., None]) -> Callable[..., Any]:
 
 
 @command.command
+@click.option(
+    "--cause",
+    type=click.Choice([each.value for each in DisconnectCause]),
+    help="Why; for arrears where somebody pays for the use, else for a shortage. Safety takes the "
+    "right supply.force.",
+)
 @_target_options
-def disconnect(program: Program, targets: Targets) -> None:
-    """Open the relay or close the valve, whatever the credit."""
-    _ask(program, targets, CommandKind.DISCONNECT)
+def disconnect(program: Program, targets: Targets, cause: str | None) -> None:
+    """Open the relay or close the valve, if nothing speaks against it when it is sent."""
+    why = None if cause is None else DisconnectCause(cause)
+    _ask(program, targets, CommandKind.DISCONNECT, cause=why)
 
 
 @command.command
@@ -276,6 +284,7 @@ def _ask(
     targets: Targets,
     kind: CommandKind,
     arguments: Mapping[str, str] | None = None,
+    cause: DisconnectCause | None = None,
 ) -> None:
     async def ask() -> BatchAnswer | Approval:
         async with program.database() as database:
@@ -293,6 +302,7 @@ def _ask(
                         meters,
                         reason=targets.reason,
                         at=at,
+                        cause=cause,
                         dry_run=targets.dry_run,
                     )
                 batch = await issue_commands(
@@ -306,6 +316,7 @@ def _ask(
                     at=at,
                     not_after=at + targets.within,
                     approval_id=targets.approval_id,
+                    cause=cause,
                     dry_run=targets.dry_run,
                 )
             if targets.dry_run:
