@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "ledger": "meterplex.cli.ledger:ledger",
     "meters": "meterplex.cli.meters:meters",
     "models": "meterplex.cli.plugins:models",
+    "notice": "meterplex.cli.notice:notice",
     "operator": "meterplex.cli.operator:operator",
     "plan-bus": "meterplex.cli.plan_bus:plan_bus",
     "plugins": "meterplex.cli.plugins:plugins",
@@ -39,6 +40,8 @@ COMMANDS: Final = {
     "sign-in": "meterplex.cli.sign_in:sign_in",
     "sign-out": "meterplex.cli.sign_in:sign_out",
     "simulate": "meterplex.cli.simulate:simulate",
+    "site": "meterplex.cli.site:site",
+    "supply": "meterplex.cli.supply:supply",
     "tariff": "meterplex.cli.tariff:tariff",
     "whoami": "meterplex.cli.sign_in:whoami",
 }
