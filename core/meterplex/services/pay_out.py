@@ -23,6 +23,7 @@ from meterplex.services.idempotency import (
     keep_answer,
     once,
 )
+from meterplex.services.issue_receipt import issue_receipt
 from meterplex.services.money_errors import NotEnoughCreditError
 from meterplex.services.refund_credit import need_second_person
 from meterplex.services.vend_credit import check_payable, check_word
@@ -61,6 +62,7 @@ class Payout:
 
     Attributes:
         left_units: what is still to be paid out.
+        receipt: its number.
         repeated: this answers a repetition; nothing was booked now.
     """
 
@@ -71,6 +73,7 @@ class Payout:
     method: str
     left_units: int
     at: datetime
+    receipt: str = ""
     repeated: bool = False
 
 
@@ -114,6 +117,7 @@ async def pay_out(
                 "account": account.number,
                 "amount": format_amount(payout.amount_units, payout.currency),
                 "method": payout.method,
+                "receipt": payout.receipt,
             }
             subject = f"entry {payout.entry_id}"
             await record(
@@ -159,6 +163,7 @@ async def _pay(
         account=account,
     )
     assert entry is not None
+    receipt = await issue_receipt(uow, account, site, entry, at=at)
     return Payout(
         entry.id,
         account.id,
@@ -167,4 +172,5 @@ async def _pay(
         request.method,
         left,
         at,
+        receipt.number,
     )

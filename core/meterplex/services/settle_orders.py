@@ -20,10 +20,12 @@ from meterplex.domain.ledger import (
 )
 from meterplex.domain.prepayment import Direction, OrderId, OrderKind, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
+from meterplex.domain.receipt_facts import moves_cash
 from meterplex.sdk.accounts import AccountEventKind
 from meterplex.services.account_messages import reconsider_supply, tell_event, wake_orders
 from meterplex.services.amounts import format_amount
 from meterplex.services.bookkeeping import book, take_back
+from meterplex.services.issue_receipt import issue_receipt
 
 
 class OrderMovedError(Exception):
@@ -151,6 +153,9 @@ async def book_reversal(
     if used > 0:
         owed = receivable(order.account_id, Category.UTILITY)
         await _book(uow, held, EntryKind.SETTLEMENT, (Posting(owed, wallet, used),), at, operator)
+    for entry in taken:
+        if moves_cash(entry.postings):
+            await issue_receipt(uow, held.account, held.site, entry, order=order, at=at)
     return tuple(taken)
 
 

@@ -36,6 +36,7 @@ from meterplex.services.idempotency import (
     keep_answer,
     once,
 )
+from meterplex.services.issue_receipt import issue_receipt
 from meterplex.services.money_errors import (
     AmountError,
     MeterUnfitError,
@@ -89,6 +90,7 @@ class Sale:
         credit_units: the rest, which became credit.
         state: PAID for what has yet to reach its meter, else CONFIRMED.
         wallet_units: the credit on the server after it.
+        receipt: its number.
         repeated: this answers a repetition; nothing was booked now.
     """
 
@@ -102,6 +104,7 @@ class Sale:
     state: OrderState
     wallet_units: int
     at: datetime
+    receipt: str = ""
     repeated: bool = False
 
 
@@ -241,7 +244,7 @@ async def _sell(
     postings = postings_of(account, source, deduction.allocations)
     if deduction.rest_units:
         postings += (Posting(source, target, deduction.rest_units),)
-    await book(
+    entry = await book(
         uow,
         site,
         EntryKind.PAYMENT,
@@ -253,6 +256,8 @@ async def _sell(
         order_id=order.id,
         memo=sentence,
     )
+    assert entry is not None
+    receipt = await issue_receipt(uow, account, site, entry, order=order, at=at)
     await _tell(uow, account, site, order, at)
     wallet = customer(account.id)
     balances = await uow.ledger.balances(account.organisation_id, account.currency, [wallet])
@@ -267,6 +272,7 @@ async def _sell(
         order.state,
         balances[wallet],
         at,
+        receipt.number,
     )
 
 
@@ -331,6 +337,7 @@ async def _record(
         "amount": format_amount(sale.amount_units, sale.currency),
         "method": request.method,
         "channel": request.channel,
+        "receipt": sale.receipt,
     }
     await record(
         uow,
