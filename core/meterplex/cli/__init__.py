@@ -29,10 +29,14 @@ COMMANDS: Final = {
     "models": "meterplex.cli.plugins:models",
     "notice": "meterplex.cli.notice:notice",
     "operator": "meterplex.cli.operator:operator",
+    "order": "meterplex.cli.order:order",
+    "payout": "meterplex.cli.vend:payout",
     "plan-bus": "meterplex.cli.plan_bus:plan_bus",
     "plugins": "meterplex.cli.plugins:plugins",
     "read": "meterplex.cli.read:read",
     "readings": "meterplex.cli.history:readings",
+    "refund": "meterplex.cli.vend:refund",
+    "reverse": "meterplex.cli.vend:reverse",
     "runs": "meterplex.cli.history:runs",
     "scan": "meterplex.cli.scan:scan",
     "serve": "meterplex.cli.serve:serve",
@@ -43,6 +47,7 @@ COMMANDS: Final = {
     "site": "meterplex.cli.site:site",
     "supply": "meterplex.cli.supply:supply",
     "tariff": "meterplex.cli.tariff:tariff",
+    "vend": "meterplex.cli.vend:vend",
     "whoami": "meterplex.cli.sign_in:whoami",
 }
 """Where each command is; its module is imported when the command is called."""

@@ -8,6 +8,8 @@ import uuid_utils.compat
 from meterplex.db import UnitOfWork
 from meterplex.domain.estate import Meter
 from meterplex.domain.readings import DeviceEventRecord, EventKind
+from meterplex.services.notices import queue_notice
+from meterplex.services.site_policies import load_parameters
 
 
 class CreditAlarm(StrEnum):
@@ -28,7 +30,7 @@ class CreditAlarm(StrEnum):
 async def raise_alarm(
     uow: UnitOfWork, meter: Meter, code: CreditAlarm, detail: str, at: datetime
 ) -> None:
-    """Add an event of the meter."""
+    """Add an event of the meter, and a notice to the phone that gets the alarms of its site."""
     event = DeviceEventRecord(
         id=uuid_utils.compat.uuid7(),
         organisation_id=meter.organisation_id,
@@ -40,3 +42,15 @@ async def raise_alarm(
         detail=detail,
     )
     await uow.events.add_all([event])
+    organisation = await uow.organisations.get(meter.organisation_id)
+    site = await uow.sites.get(meter.organisation_id, meter.site_id)
+    await queue_notice(
+        uow,
+        meter.organisation_id,
+        code,
+        f"{site.name}: meter {meter.serial}: {code.replace('_', ' ')}: {detail}",
+        recipient=(await load_parameters(uow, site)).sms_number,
+        language=organisation.language,
+        at=at,
+        site_id=site.id,
+    )

@@ -4,6 +4,7 @@ On the server the credit is taken back at once. Credit in a meter is taken back 
 meter must prove; only then is there anything to pay out (prepayment-protocol R3, R4).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.accounts import Account, AccountState
-from meterplex.domain.approvals import ApprovalId, ApprovalKind
+from meterplex.domain.approvals import ApprovalError, ApprovalId, ApprovalKind
 from meterplex.domain.estate import AccountId, Binding, BindingId, OrganisationId, Site
 from meterplex.domain.ledger import EntryKind, Posting, customer, refund_payable
 from meterplex.domain.operators import Operator
@@ -43,6 +44,19 @@ from meterplex.services.idempotency import (
 from meterplex.services.money_errors import MeterUnfitError, NotEnoughCreditError
 from meterplex.services.site_policies import load_parameters
 from meterplex.services.vend_credit import check_payable, check_word, meter_binding
+
+
+class SecondPersonNeededError(ApprovalError):
+    """The amount is above what one person may give back.
+
+    Attributes:
+        kind: and ``content``: what the second person has to approve.
+    """
+
+    def __init__(self, kind: ApprovalKind, content: Mapping[str, Any]) -> None:
+        super().__init__(f"{kind} needs the approval of a second person")
+        self.kind = kind
+        self.content = content
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +210,14 @@ async def need_second_person(
     """Take the approval that an amount needs; None for one that needs none.
 
     Raises:
-        ApprovalError: it needs one, and this is none.
+        SecondPersonNeededError: it needs one, and there is none yet.
+        ApprovalError: this does not allow it.
     """
     limit = (await load_parameters(uow, site)).refund_alone_max_units
     if people_needed(amount_units, limit) == 1:
         return None
+    if approval_id is None:
+        raise SecondPersonNeededError(kind, content)
     return (await approvals.require(uow, operator, approval_id, kind, content, at=at)).id
 
 
