@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import click
 import structlog
@@ -60,18 +61,25 @@ async def _serve(program: Program, seconds: float | None) -> None:
                     await stop.wait()
 
 
-def make_head_end(database: Database, plugins: PluginManager, settings: Settings) -> HeadEnd:
-    """Make the head-end of a program."""
+def make_head_end(
+    database: Database,
+    plugins: PluginManager,
+    settings: Settings,
+    wall: Callable[[], datetime] = now,
+    pace: float = 1.0,
+) -> HeadEnd:
+    """Make the head-end of a program; for ``pace`` see there."""
     return HeadEnd(
         database,
         plugins,
-        now,
+        wall,
         uuid_utils.compat.uuid7,
         settings.headend.command_poll_s,
         settings.headend.estate_poll_s,
         settings.headend.read_deadline_s,
         settings.headend.call_attempts,
         limiter_of(settings.supply),
+        pace,
     )
 
 

@@ -56,6 +56,8 @@ class HeadEnd:
         read_deadline_s: a driver that has not read its meter by then is given up.
         call_attempts: misses in a row after which a meter is lost.
         limiter: how many disconnects may be sent in a while.
+        pace: seconds of ``wall`` in one of the event loop's, by which reading intervals shrink; only
+            a simulation has another one than 1.
     """
 
     database: Database
@@ -67,6 +69,7 @@ class HeadEnd:
     read_deadline_s: float = 30.0
     call_attempts: int = LOST_AFTER
     limiter: LimiterPolicy = field(default=LimiterPolicy())
+    pace: float = 1.0
     buses: dict[ChannelId, Bus] = field(default_factory=dict)
     refused: dict[ChannelId, str] = field(default_factory=dict)
     """Channels whose URL is not usable, and why."""
@@ -242,12 +245,15 @@ class HeadEnd:
         now, wall = asyncio.get_running_loop().time(), self.wall()
         members: dict[MeterId, Member] = {}
         for meter in meters:
-            interval_s = (meter.reading_interval or site.reading_interval).total_seconds()
+            interval = meter.reading_interval or site.reading_interval
+            interval_s = interval.total_seconds() / self.pace
             member = bus.members.get(meter.id)
             if member is None:
                 # A reading that is younger than its interval need not be taken again at start-up.
                 newest = newest_reading.get(meter.id)
-                age_s = interval_s if newest is None else (wall - newest).total_seconds()
+                age_s = interval_s
+                if newest is not None:
+                    age_s = (wall - newest).total_seconds() / self.pace
                 due_at = now + max(interval_s - max(age_s, 0.0), 0.0)
                 plan = MeterPlan(interval_s, due_at, attempts=self.call_attempts)
                 member = Member(
