@@ -56,8 +56,8 @@ class HeadEnd:
         read_deadline_s: a driver that has not read its meter by then is given up.
         call_attempts: misses in a row after which a meter is lost.
         limiter: how many disconnects may be sent in a while.
-        pace: seconds of ``wall`` in one of the event loop's, by which reading intervals shrink; only
-            a simulation has another one than 1.
+        pace: seconds of ``wall`` in one of the event loop's, by which reading intervals shrink;
+            only a simulation has another one than 1.
     """
 
     database: Database
