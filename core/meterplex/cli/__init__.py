@@ -9,6 +9,7 @@ from meterplex import __version__
 from meterplex.cli.group import LazyGroup
 
 COMMANDS: Final = {
+    "account": "meterplex.cli.account:account",
     "approval": "meterplex.cli.approval:approval",
     "audit": "meterplex.cli.audit:audit",
     "bench-check": "meterplex.cli.bench_check:bench_check",
@@ -16,6 +17,7 @@ COMMANDS: Final = {
     "channels": "meterplex.cli.channels:channels",
     "command": "meterplex.cli.command:command",
     "config": "meterplex.cli.config:config",
+    "customer": "meterplex.cli.customer:customer",
     "db": "meterplex.cli.db:db",
     "debt": "meterplex.cli.debt:debt",
     "demo": "meterplex.cli.demo:demo",
