@@ -6,7 +6,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 STAMP   := .venv/.installed
 DEMO    := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED))
 
-.PHONY: setup demo docs test check lint bench constraints clean
+.PHONY: setup demo docs test check lint rules bench constraints clean
 
 setup: $(STAMP)
 
@@ -32,7 +32,16 @@ lint: setup
 	$(BIN)/deptry core
 	@for plugin in $(PLUGINS); do (cd $$plugin && $(CURDIR)/$(BIN)/deptry . --extend-exclude tests) || exit 1; done
 
-check: lint test
+# The modules that decide about money and supply: every branch taken by their own pure tests.
+RULES := accounts ledger money limiter friendly_hours warnings supply_gate supply_holds supply_policy supply_wish prepayment/* tariff/*
+comma := ,
+empty :=
+rules: setup
+	$(BIN)/coverage run --rcfile=/dev/null --data-file=.coverage.rules --branch --source=core/meterplex/domain -m pytest -q tests/domain
+	$(BIN)/coverage report --rcfile=/dev/null --data-file=.coverage.rules --skip-covered --show-missing --fail-under=100 \
+	  --include='$(subst $(empty) $(empty),$(comma),$(RULES:%=core/meterplex/domain/%.py))'
+
+check: lint rules test
 
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
