@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from statistics import median
 from typing import Any
 from uuid import UUID
@@ -296,8 +297,7 @@ class Orm:
         shown = [(BEGIN, OPENING)]
         shown += [(each.read_at, ACTIVE_ENERGY_IMPORT.from_steps(each.value)) for each in readings]
         intervals = [
-            Interval(one[0], other[0], other[1] - one[1])
-            for one, other in zip(shown, shown[1:], strict=False)
+            Interval(one[0], other[0], other[1] - one[1]) for one, other in pairwise(shown)
         ]
         usage = Usage.of(intervals, service=(BEGIN, shown[-1][0]))
         return self.rater.rate(usage).bills[0], shown[-2]

@@ -16,6 +16,7 @@ from meterplex.cli.program import Program, pass_program
 from meterplex.cli.tariff_backtest import backtest
 from meterplex.cli.tariff_download import download, download_status
 from meterplex.cli.tariff_options import FILE, one_line_each, read_tariff_file
+from meterplex.cli.tariff_publishing import list_, preview, publish, show
 from meterplex.domain.money import ledger_decimal, minor_decimal
 from meterplex.domain.tariff import (
     Bill,
@@ -38,7 +39,7 @@ def tariff() -> None:
     """Check tariffs, rate use with them, and bring them to meters."""
 
 
-for command in (backtest, download, download_status):
+for command in (backtest, download, download_status, list_, preview, publish, show):
     tariff.add_command(command)
 
 
