@@ -91,7 +91,10 @@ def fence_facts(
         last_sent_at=order.sent_at,
         reads=tuple(_read(step) for step in reads),
         declared_foreign=declared_foreign,
-        wallet_renewed_at=max((_read_at(step) for step in reads if _is_new(step)), default=None),
+        wallet_renewed_at=max(
+            (_read_at(step) for step in reads if _is_new(step, order.arming.baseline)),
+            default=None,
+        ),
         session_closed_at=link.session_closed_at,
         drain_time=link.drain_time,
     )
@@ -105,10 +108,11 @@ def _read_at(step: OrderStep) -> datetime:
     return datetime.fromisoformat(step.detail["read_at"])
 
 
-def _is_new(step: OrderStep) -> bool:
-    """Tell whether a read showed a wallet as it is after it was initialised."""
+def _is_new(step: OrderStep, baseline: Wallet) -> bool:
+    """Tell whether a read showed a wallet that was initialised since the baseline."""
     wallet = _wallet(step)
-    return wallet["purchase_count"] == 0 and not wallet["total_purchased_units"]
+    emptied = wallet["purchase_count"] == 0 and not wallet["total_purchased_units"]
+    return emptied and bool(baseline.purchase_count)
 
 
 def _wallet(step: OrderStep) -> Mapping[str, Any]:
