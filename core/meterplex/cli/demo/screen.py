@@ -1,13 +1,15 @@
-"""The live table of the demo: freshness per bus, last runs, last events, the story so far."""
+"""The live screen of the demo: buses, tenants with balances and orders, events, the story."""
 
 import asyncio
 import sys
+from collections.abc import Iterable
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from meterplex.cli.demo.scene import TenantView
 from meterplex.cli.demo.story import Story
 from meterplex.cli.output import tell
 from meterplex.headend.bus import Bus
@@ -18,14 +20,17 @@ LINE_EVERY_S = 5.0
 EVENTS_SHOWN = 6
 
 
-async def show(head_end: HeadEnd, story: Story) -> None:
+async def show(story: Story) -> None:
     """Show the demo until cancelled: a live table on a screen, else a line now and then."""
+    head_end = story.scene.head_end
     if not sys.stderr.isatty():
         await _show_lines(head_end, story)
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:
             events = Text("\n".join(["", *await story.newest_events(EVENTS_SHOWN)]), style="dim")
-            live.update(Group(_buses(head_end), events, _steps(story)), refresh=True)
+            tenants = _tenants(await story.scene.tenants())
+            shown = Group(_buses(head_end), tenants, events, _steps(story))
+            live.update(shown, refresh=True)
             await asyncio.sleep(REFRESH_S)
 
 
@@ -36,6 +41,8 @@ async def _show_lines(head_end: HeadEnd, story: Story) -> None:
         lost = sum(bus.lost for bus in buses)
         oldest = max((bus.oldest_age_s or 0.0 for bus in buses), default=0.0)
         seen = sum(bool(step.seen) for step in story.steps)
+        for tenant in await story.scene.tenants():
+            tell(_line(tenant))
         tell(
             f"{len(buses)} buses, {sum(bus.meters for bus in buses)} meters, {lost} lost, "
             f"oldest reading {oldest:.1f} s, {seen} of {len(story.steps)} steps seen"
@@ -63,6 +70,21 @@ def _buses(head_end: HeadEnd) -> Table:
     return table
 
 
+def _tenants(tenants: Iterable[TenantView]) -> Table:
+    table = Table(title="tenants", box=None, pad_edge=False, header_style="bold")
+    for column in ("account", "balance", "supply", "orders", "last notice"):
+        table.add_column(column, justify="right" if column == "balance" else "left")
+    for each in tenants:
+        supply = "on" if each.supplied else "[red]off[/]"
+        table.add_row(each.account, each.balance, supply, each.orders, each.notice)
+    return table
+
+
+def _line(tenant: TenantView) -> str:
+    supply = "on" if tenant.supplied else "off"
+    return f"{tenant.account}: balance {tenant.balance}, supply {supply}, {tenant.orders}"
+
+
 def _last_run(bus: Bus) -> str:
     run = bus.last_run
     if run is None:
@@ -72,7 +94,8 @@ def _last_run(bus: Bus) -> str:
 
 def _steps(story: Story) -> Text:
     lines = [
-        f"{'✔' if step.seen else '·'} {step.text}" + (f": {step.seen}" if step.seen else "")
+        f"{'✔' if step.seen else '✘' if step.fault else '·'} {step.text}"
+        + (f": {step.seen or step.fault}" if step.seen or step.fault else "")
         for step in story.steps
     ]
     return Text("\n".join(["", *lines]))

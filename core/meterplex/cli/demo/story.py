@@ -1,34 +1,25 @@
 """What must happen in the demo, each step seen in the database and not believed before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from meterplex.cli.demo.estate import (
-    BUSES_PER_SITE,
-    DEAD,
-    METERS_PER_BUS,
-    NOISY_BUS,
-    SITES,
-    DemoEstate,
-)
-from meterplex.cli.program import now
-from meterplex.db import Database, UnitOfWork
+from meterplex.cli.demo.estate import DEAD, NOISY_BUS
+from meterplex.cli.demo.home import Home
+from meterplex.cli.demo.scene import Chapter, NotAsToldError, Scene, Step
+from meterplex.cli.demo.shop import Shop
+from meterplex.db import UnitOfWork
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, MeterId, Organisation
-from meterplex.domain.operators import Operator
 from meterplex.domain.readings import DeviceEventRecord, EventKind
-from meterplex.headend.head_end import HeadEnd
-from meterplex.plugin_manager import PluginManager
+from meterplex.services.check_books import check_books
+from meterplex.services.close_period import trial_balance
 from meterplex.services.import_estate import ImportReport
 from meterplex.services.issue_commands import issue_commands
 
-METERS: Final = len(SITES) * BUSES_PER_SITE * METERS_PER_BUS
 FRESH_S: Final = 60.0
 """Every live meter must have been read within so long."""
-LOOK_S: Final = 0.5
 SWITCHED: Final = ("east-1", "7")
 """Bus and address of the meter that is disconnected and reconnected."""
 REVIVED: Final = "east-2"
@@ -36,27 +27,13 @@ REVIVED: Final = "east-2"
 
 
 @dataclass(slots=True)
-class Step:
-    """One thing that must happen; ``seen`` says how it was seen, empty while it was not."""
-
-    text: str
-    seen: str = ""
-    after_s: float = 0.0
-
-
-@dataclass(slots=True)
 class Story:
     """The steps of the demo."""
 
-    database: Database
-    plugins: PluginManager
-    head_end: HeadEnd
-    estate: DemoEstate
+    scene: Scene
     report: ImportReport
-    operator: Operator
     steps: list[Step] = field(default_factory=list)
     _began: float = 0.0
-    _fresh: Step = field(default_factory=lambda: Step("every live meter fresher than 60 s"))
 
     @property
     def complete(self) -> bool:
@@ -66,44 +43,52 @@ class Story:
     async def run(self) -> None:
         """Let the story happen; returns when all of it has, or is cancelled before."""
         self._began = asyncio.get_running_loop().time()
-        buses, serial = len(self.estate.buses), self._switched_serial
-        await self._tell((f"{METERS} meters on {buses} buses imported", self._imported))
+        estate, serial = self.scene.estate, self._switched_serial
+        await self._tell(
+            ((f"{estate.meters} meters on {len(estate.buses)} buses imported", self._imported),)
+        )
+        chapters: tuple[Chapter, ...] = (
+            (("every live meter read", self._all_read),),
+            ((f"bus {NOISY_BUS} read in spite of its noise", self._noise_survived),),
+            (
+                (f"meter {serial} disconnected, proven by reading it back", self._disconnected),
+                (f"meter {serial} reconnected, proven by reading it back", self._reconnected),
+            ),
+            (
+                (f"{len(DEAD)} dead meters reported lost, each once", self._dead_lost),
+                (f"the dead meter of bus {REVIVED} came back", self._one_restored),
+            ),
+            Shop(self.scene).chapter,
+            Home(self.scene).chapter,
+        )
         async with asyncio.TaskGroup() as group:
-            for chapter in (
-                (("every live meter read", self._all_read),),
-                ((f"bus {NOISY_BUS} read in spite of its noise", self._noise_survived),),
-                (
-                    (f"meter {serial} disconnected, proven by reading it back", self._disconnected),
-                    (f"meter {serial} reconnected, proven by reading it back", self._reconnected),
-                ),
-                (
-                    (f"{len(DEAD)} dead meters reported lost, each once", self._dead_lost),
-                    (f"the dead meter of bus {REVIVED} came back", self._one_restored),
-                ),
-            ):
-                group.create_task(self._tell(*chapter))
+            for chapter in chapters:
+                group.create_task(self._tell(chapter))
 
-    async def _tell(self, *chapter: tuple[str, Callable[[], Awaitable[str]]]) -> None:
-        """Let steps happen one after the other."""
+    async def _tell(self, chapter: Chapter) -> None:
+        """Let steps happen one after the other; what does not go as told ends the chapter."""
         steps = [Step(text) for text, _ in chapter]
         self.steps += steps
         for step, (_, happen) in zip(steps, chapter, strict=True):
-            step.seen = await happen()
+            try:
+                step.seen = await happen()
+            except NotAsToldError as error:
+                step.fault = str(error)
+                return
             step.after_s = asyncio.get_running_loop().time() - self._began
 
     async def close(self) -> None:
-        """Look at the freshness in the end."""
-        self.steps.append(self._fresh)
-        buses = [bus.status() for bus in self.head_end.buses.values()]
-        ages = [bus.oldest_age_s for bus in buses]
-        worst = max((age for age in ages if age is not None), default=FRESH_S)
-        if buses and None not in ages and worst < FRESH_S:
-            self._fresh.seen = f"the oldest reading was {worst:.1f} s old"
-            self._fresh.after_s = asyncio.get_running_loop().time() - self._began
+        """Look at the freshness, and at the books, in the end."""
+        await self._tell(
+            (
+                ("every live meter fresher than 60 s", self._fresh),
+                ("the books are right: trial balance zero, ledger check clean", self._books),
+            )
+        )
 
     async def newest_events(self, limit: int) -> list[str]:
         """Return the last things that happened to devices, newest first, a line each."""
-        async with self.database.unit_of_work(read_only=True) as uow:
+        async with self.scene.database.unit_of_work(read_only=True) as uow:
             organisation = (await uow.organisations.all())[0]
             events = await uow.events.newest(organisation.id, limit=limit)
             meters = await uow.meters.by_ids(
@@ -119,11 +104,7 @@ class Story:
 
     def lines(self) -> list[str]:
         """Return the story for people."""
-        lines = [
-            f"[{'x' if step.seen else ' '}] {step.text}: "
-            + (f"{step.seen} ({step.after_s:.1f} s)" if step.seen else "not seen")
-            for step in self.steps
-        ]
+        lines = [f"[{'x' if step.seen else ' '}] {step.text}: {_how(step)}" for step in self.steps]
         seen = sum(bool(step.seen) for step in self.steps)
         return [*lines, f"{seen} of {len(self.steps)} steps seen"]
 
@@ -132,7 +113,12 @@ class Story:
         return {
             "complete": self.complete,
             "steps": [
-                {"text": step.text, "seen": step.seen, "after_s": round(step.after_s, 1)}
+                {
+                    "text": step.text,
+                    "seen": step.seen,
+                    "after_s": round(step.after_s, 1),
+                    "fault": step.fault,
+                }
                 for step in self.steps
             ],
         }
@@ -141,21 +127,21 @@ class Story:
 
     async def _imported(self) -> str:
         counts = self.report.tables
-        assert counts["meter"].added == METERS, counts
+        assert counts["meter"].added == self.scene.estate.meters, counts
         return ", ".join(f"{count.added} {table}" for table, count in counts.items() if count.added)
 
     async def _all_read(self) -> str:
-        wanted = METERS - len(DEAD)
+        wanted = self.scene.estate.meters - len(DEAD)
         while True:
-            async with self._look() as (uow, organisation):
+            async with self.scene.look() as (uow, organisation):
                 read = await uow.readings.newest_times(organisation.id)
             if len(read) >= wanted:
                 return f"{len(read)} meters have readings"
 
     async def _noise_survived(self) -> str:
-        struck = self.estate.simulated.buses[NOISY_BUS].bus.faults.counts
+        struck = self.scene.estate.simulated.buses[NOISY_BUS].bus.faults.counts
         while True:
-            async with self._look() as (uow, organisation):
+            async with self.scene.look() as (uow, organisation):
                 read = await uow.readings.newest_times(organisation.id)
                 meters = await self._meters_of(uow, organisation, NOISY_BUS)
             if struck.total() >= 5 and all(meter.id in read for meter in meters):
@@ -168,60 +154,70 @@ class Story:
         return await self._switch(CommandKind.RECONNECT)
 
     async def _dead_lost(self) -> str:
-        serials = {self.estate.bus(code).serial(address) for code, address in DEAD.items()}
+        serials = {self.scene.estate.bus(code).serial(address) for code, address in DEAD.items()}
         while True:
-            async with self._look() as (uow, organisation):
+            async with self.scene.look() as (uow, organisation):
                 lost = await self._events(uow, organisation, EventKind.LOST, serials)
             if {event.subject_id for event in lost} and len(lost) == len(serials):
                 return "; ".join(sorted({f"reason {event.code}" for event in lost}))
 
     async def _one_restored(self) -> str:
-        self.estate.simulated.buses[REVIVED].bus.revive(DEAD[REVIVED])
-        revived_at = now()
-        serial = self.estate.bus(REVIVED).serial(DEAD[REVIVED])
+        self.scene.estate.simulated.buses[REVIVED].bus.revive(DEAD[REVIVED])
+        revived_at = self.scene.wall()
+        serial = self.scene.estate.bus(REVIVED).serial(DEAD[REVIVED])
         while True:
-            async with self._look() as (uow, organisation):
+            async with self.scene.look() as (uow, organisation):
                 restored = await self._events(uow, organisation, EventKind.RESTORED, {serial})
             if restored:
-                return f"{(restored[0].at - revived_at).total_seconds():.1f} s after its revival"
+                waited = (restored[0].at - revived_at) / self.scene.estate.simulated.clock.speed
+                return f"{waited.total_seconds():.1f} s after its revival"
+
+    async def _fresh(self) -> str:
+        buses = [bus.status() for bus in self.scene.head_end.buses.values()]
+        ages = [bus.oldest_age_s for bus in buses]
+        worst = max((age for age in ages if age is not None), default=FRESH_S)
+        if not buses or None in ages or worst >= FRESH_S:
+            raise NotAsToldError(f"the oldest reading was {worst:.1f} s old")
+        return f"the oldest reading was {worst:.1f} s old"
+
+    async def _books(self) -> str:
+        async with self.scene.look() as (uow, organisation):
+            balances = await trial_balance(uow, organisation.id)
+            problems = await check_books(uow, organisation.id)
+        if problems or not balances or sum(balances.values()):
+            raise NotAsToldError("; ".join(problems) or f"trial balance {balances}")
+        return f"{len(balances)} ledger accounts sum to zero, nothing is wrong with them"
 
     # -- means ---------------------------------------------------------------------------------
 
     @property
     def _switched_serial(self) -> str:
         code, address = SWITCHED
-        return self.estate.bus(code).serial(address)
+        return self.scene.estate.bus(code).serial(address)
 
     async def _switch(self, kind: CommandKind) -> str:
         """Ask for a supply command as anybody would, and wait for its read-back."""
-        async with self._look() as (uow, organisation):
+        async with self.scene.look() as (uow, organisation):
             meter = await uow.meters.by_serial(organisation.id, self._switched_serial)
         assert meter is not None
         batch = await issue_commands(
-            self.database,
-            self.plugins,
+            self.scene.database,
+            self.scene.plugins,
             organisation.id,
             [meter],
             kind,
             {},
-            asked_by=self.operator,
-            at=now(),
+            asked_by=self.scene.operator,
+            at=self.scene.wall(),
         )
-        self.head_end.delivery.announce(batch.commands)
+        self.scene.head_end.delivery.announce(batch.commands)
         while True:
-            async with self._look() as (uow, organisation):
+            async with self.scene.look() as (uow, organisation):
                 command: Command = await uow.commands.get(organisation.id, batch.commands[0].id)
             if command.state is CommandState.CONFIRMED:
                 return command.outcome
             if command.state in SETTLED:
                 return await self._switch(kind)
-
-    @asynccontextmanager
-    async def _look(self) -> AsyncIterator[tuple[UnitOfWork, Organisation]]:
-        """Look into the database, at most every :data:`LOOK_S`."""
-        await asyncio.sleep(LOOK_S)
-        async with self.database.unit_of_work(read_only=True) as uow:
-            yield uow, (await uow.organisations.all())[0]
 
     async def _meters_of(
         self, uow: UnitOfWork, organisation: Organisation, code: str
@@ -240,3 +236,9 @@ class Story:
         ids = {meter.id for meter in meters if meter.serial in serials}
         events = await uow.events.newest(organisation.id, limit=1000)
         return [event for event in events if event.kind is kind and event.subject_id in ids]
+
+
+def _how(step: Step) -> str:
+    if step.seen:
+        return f"{step.seen} ({step.after_s:.1f} s)"
+    return f"not seen: {step.fault}" if step.fault else "not seen"
