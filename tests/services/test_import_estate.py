@@ -278,25 +278,6 @@ async def test_parent_without_meter_is_made_with_a_warning(take_in: Importer, lo
     }
 
 
-async def test_accounts_are_checked_and_said_not_to_be_kept(take_in: Importer) -> None:
-    account = """
-[[account]]
-site = "east"
-number = "A-0012"
-customer = "Mr Chen's Noodles"
-mode = "prepaid_meter"
-tariff = "shop-power"
-usage_points = ["B1-012/power"]
-overdraft = "0.00"
-"""
-    report = await take_in(HEAD + MAIN + SUB + account)
-    assert report.skipped == {"account": 1}
-    assert [w.reason for w in report.warnings] == [
-        "1 row checked but NOT imported: this version keeps no accounts; "
-        "import the file again once it does"
-    ]
-
-
 async def test_two_kinds_of_device_on_a_bus_are_a_warning(take_in: Importer) -> None:
     water = meter("w", "9", model="water_meter")
     report = await take_in(HEAD + MAIN + water)

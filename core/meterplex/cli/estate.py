@@ -11,8 +11,9 @@ from meterplex.cli.errors import ExitCode
 from meterplex.cli.group import FailingGroup
 from meterplex.cli.output import json_option, print_json, print_table, progress_bar, tell
 from meterplex.cli.program import Program, now, operator_name_option, pass_program, run
+from meterplex.services.customer_file import AccountFile, account_file
 from meterplex.services.estate_files import EstateProblem, read_estate_file
-from meterplex.services.export_estate import write_meters, write_states
+from meterplex.services.export_estate import write_accounts, write_meters, write_states
 from meterplex.services.import_estate import EstateRefusedError, ImportReport, import_estate
 from meterplex.services.meter_states import MeterStatus, meter_states
 
@@ -84,7 +85,6 @@ def _show_report(report: ImportReport, *, as_json: bool) -> None:
                 "imported": not report.dry_run,
                 "organisation": report.organisation,
                 "tables": report.tables,
-                "skipped": report.skipped,
                 "warnings": [_problem(warning) for warning in report.warnings],
             }
         )
@@ -144,6 +144,36 @@ def meters(program: Program, site: str | None, output: Path | None, as_json: boo
 def states(program: Program, site: str | None, output: Path | None, as_json: bool) -> None:
     """Write the state, freshness and newest registers of every meter."""
     _export(program, site, output, write_states, as_json=as_json)
+
+
+@export.command
+@click.option("--site", metavar="CODE", help="Only this site.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; stdout otherwise.",
+)
+@pass_program
+def accounts(program: Program, site: str | None, output: Path | None) -> None:
+    """Write the accounts with the columns of an estate file."""
+    found = run(_account_files(program, site))
+    if output is None:
+        write_accounts(found, sys.stdout)
+        return
+    with output.open("w", encoding="utf-8", newline="") as out:
+        write_accounts(found, out)
+    tell(f"{len(found)} accounts written to {output}")
+
+
+async def _account_files(program: Program, code: str | None) -> tuple[AccountFile, ...]:
+    async with program.database() as database, database.unit_of_work(read_only=True) as uow:
+        organisation = await program.organisation(uow)
+        if code is None:
+            found = await uow.accounts.all(organisation.id)
+        else:
+            site = await program.site(uow, organisation, code)
+            found = await uow.accounts.in_site(organisation.id, site.id)
+        return tuple([await account_file(uow, each) for each in found])
 
 
 def _export(

@@ -14,6 +14,7 @@ from meterplex.plugin_manager import PluginManager
 from meterplex.services.account_messages import ACCOUNT_EVENT, LIMITS, ORDERS, SUPPLY
 from meterplex.services.charge_readings import READINGS, readings_handler
 from meterplex.services.decide_supply import SupplyLoop, supply_handler
+from meterplex.services.first_readings import FIRST_READING, first_reading_handler
 from meterplex.services.notices import NOTICE
 from meterplex.services.notify import FileNotifier, Notifier, notice_handler
 from meterplex.services.outbox_worker import Handler, OutboxWorker
@@ -52,6 +53,7 @@ def make_workers(
         READINGS: readings_handler(database, TariffBook(plugins.tariff_components), wall),
         ORDERS: wake_orders,
         LIMITS: limits_handler(database, plugins, wall),
+        FIRST_READING: first_reading_handler(database, wall),
     }
     return Workers(
         OutboxWorker(database, handlers, wall), SupplyWatch(loop, wall, settings.supply.sweep_s)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
+from meterplex.domain.accounts import Account, Customer
 from meterplex.domain.estate import (
     Binding,
     Building,
@@ -56,6 +57,10 @@ class StandingEstate:
     usage_points: tuple[UsagePoint, ...] = ()
     bindings: tuple[Binding, ...] = ()
     """The open ones."""
+    customers: tuple[Customer, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    tariff_codes: frozenset[str] = frozenset()
+    """Of the published tariffs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,9 @@ class EstateDraft:
     meters: Register[str, Meter]
     usage_points: Register[InSite, UsagePoint]
     bindings: Register[MeterId, Binding]
+    customers: Register[str, Customer]
+    accounts: Register[str, Account]
+    tariff_codes: frozenset[str]
     new_id: Callable[[], UUID]
     problems: list[EstateProblem] = field(default_factory=list)
     warnings: list[EstateProblem] = field(default_factory=list)
@@ -171,6 +179,9 @@ class EstateDraft:
             meters=Register("meter", ((meter.serial, meter) for meter in standing.meters)),
             usage_points=Register("usage point", _in_sites(standing.usage_points, codes)),
             bindings=Register("binding", ((bind.meter_id, bind) for bind in standing.bindings)),
+            customers=Register("customer", ((each.number, each) for each in standing.customers)),
+            accounts=Register("account", ((each.number, each) for each in standing.accounts)),
+            tariff_codes=standing.tariff_codes,
             new_id=new_id,
         )
 

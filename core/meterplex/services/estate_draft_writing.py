@@ -25,7 +25,17 @@ async def write_draft(uow: UnitOfWork, draft: EstateDraft, at: datetime) -> None
     await uow.usage_points.add_all(_parents_first(draft.usage_points.added()))
     for point in draft.usage_points.updated():
         await uow.usage_points.replace(point)
+    await _write_accounts(uow, draft)
     await _write_bindings(uow, draft, at)
+
+
+async def _write_accounts(uow: UnitOfWork, draft: EstateDraft) -> None:
+    await uow.customers.add_all(draft.customers.added())
+    for customer in draft.customers.updated():
+        await uow.customers.replace(customer)
+    await uow.accounts.add_all(draft.accounts.added())
+    for account in draft.accounts.updated():
+        await uow.accounts.replace(account)
 
 
 async def _write_property(uow: UnitOfWork, draft: EstateDraft) -> None:

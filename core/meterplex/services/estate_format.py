@@ -12,6 +12,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final, TypeVar
 
+from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.estate import ReadingWindow
 from meterplex.domain.intervals import parse_interval, parse_window
 from meterplex.services.estate_files import EstateFile, EstateProblem, EstateRow
@@ -51,7 +52,18 @@ TABLES: Final[Mapping[str, TableFormat]] = {
     ),
     "account": TableFormat(
         ("site", "number", "customer", "mode", "tariff", "usage_points"),
-        ("phone", "alarm_1", "alarm_2", "overdraft"),
+        (
+            "customer_number",
+            "phone",
+            "email",
+            "alarm_1",
+            "alarm_2",
+            "overdraft",
+            "emergency",
+            "hoard",
+            "deduction_order",
+            "head_count",
+        ),
     ),
 }
 """In the order in which rows may refer to each other."""
@@ -59,7 +71,7 @@ TABLES: Final[Mapping[str, TableFormat]] = {
 GATEWAY_DIALECTS: Final = ("dtu", "qgdw376", "acrel_1f1f", "acrel_4g", "dlms", "secure", "tcp")
 """How a gateway speaks when it dials in; ``tcp`` is one that is dialled."""
 
-ACCOUNT_MODES: Final = ("prepaid_server", "prepaid_meter", "postpaid", "card", "token")
+ACCOUNT_MODES: Final = tuple(mode.value for mode in AccountMode)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

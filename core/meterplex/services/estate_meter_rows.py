@@ -165,6 +165,9 @@ class MeterRows:
         now = (point_id, ct, pt)
         if standing is not None and now == (standing.usage_point_id, standing.ct, standing.pt):
             return
+        if standing is not None and standing.account_id is not None:
+            cells.refuse("usage_point", "the meter belongs to an account: use meterplex account")
+            return
         binding = Binding(
             id=BindingId(self._draft.new_id()),
             organisation_id=self._draft.organisation_id,

@@ -26,9 +26,10 @@ from meterplex.domain.estate import (
 from meterplex.domain.registers import ELECTRICITY, GAS, HEAT, WATER, Utility
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import ChannelUrl, SettingsError
+from meterplex.services.estate_account_rows import AccountRows
 from meterplex.services.estate_draft import EstateDraft
 from meterplex.services.estate_files import EstateRow
-from meterplex.services.estate_format import ACCOUNT_MODES, GATEWAY_DIALECTS, Cells, nearest
+from meterplex.services.estate_format import GATEWAY_DIALECTS, Cells, nearest
 from meterplex.services.estate_meter_rows import MeterRows
 
 DIAL_IN_SCHEMES: Final = ("dtu", "concentrator")
@@ -59,7 +60,6 @@ class EstateRows:
         self._draft = draft
         self._plugins = plugins
         self._reading_interval = reading_interval
-        self._account_rows: dict[str, EstateRow] = {}
         self._takers = {
             "organisation": self._take_organisation,
             "site": self._take_site,
@@ -68,7 +68,7 @@ class EstateRows:
             "gateway": self._take_gateway,
             "channel": self._take_channel,
             "meter": MeterRows(draft, plugins, at).take,
-            "account": self._check_account,
+            "account": AccountRows(draft, plugins, at).take,
         }
         utilities = {model.utility for model in plugins.models.values()}
         self._utilities = utilities | {ELECTRICITY, WATER, GAS, HEAT}
@@ -235,22 +235,6 @@ class EstateRows:
             near = nearest(registration, in_site)
             cells.refuse("url", f"no gateway registers as {registration!r}{near}")
         return in_site.get(registration)
-
-    def _check_account(self, cells: Cells) -> None:
-        """Check the form of an account; accounts themselves are not kept yet."""
-        number = cells.code("number")
-        first = self._account_rows.setdefault(number, cells.row)
-        if number and first is not cells.row:
-            cells.refuse("number", f"{number!r} is also that of row {first.number}")
-        site = self._draft.site_of(cells)
-        cells.choice("mode", ACCOUNT_MODES)
-        for column in ("alarm_1", "alarm_2", "overdraft"):
-            if cells.number(column, Decimal(0)) < 0:
-                cells.refuse(column, f"{cells.text(column)} is below 0")
-        for code in cells.texts("usage_points"):
-            if site is not None:
-                points = self._draft.usage_points
-                points.refer(cells, "usage_points", (site.code, code), code)
 
 
 def _with_state(thing: Linked, standing: Linked | None) -> Linked:

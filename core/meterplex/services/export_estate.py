@@ -1,4 +1,4 @@
-"""Exports of the estate as CSV (RFC 4180): UTF-8, a header, one meter a line.
+"""Exports of the estate as CSV (RFC 4180): UTF-8, a header, one meter or account a line.
 
 Text that a spreadsheet would take for a formula is written with an apostrophe before it.
 """
@@ -7,7 +7,10 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Final, TextIO
 
+from meterplex.domain.accounts import AccountState, format_deduction_order
 from meterplex.domain.intervals import format_interval
+from meterplex.services.amounts import format_amount
+from meterplex.services.customer_file import AccountFile
 from meterplex.services.meter_states import MeterStatus
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -40,6 +43,26 @@ STATE_COLUMNS: Final = (
     "age_s",
     "fresh",
 )
+
+ACCOUNT_COLUMNS: Final = (
+    "site",
+    "number",
+    "customer",
+    "mode",
+    "tariff",
+    "usage_points",
+    "customer_number",
+    "phone",
+    "email",
+    "alarm_1",
+    "alarm_2",
+    "overdraft",
+    "emergency",
+    "hoard",
+    "deduction_order",
+    "head_count",
+)
+"""Those of the table ``account`` in an estate file."""
 
 
 def write_meters(meters: Iterable[MeterStatus], out: TextIO) -> None:
@@ -89,6 +112,42 @@ def _state_row(status: MeterStatus) -> Sequence[str]:
         "" if status.age is None else f"{status.age.total_seconds():.0f}",
         "yes" if status.is_fresh else "no",
     )
+
+
+def write_accounts(accounts: Iterable[AccountFile], out: TextIO) -> None:
+    """Write the accounts that are not closed as an estate file has them."""
+    writer = csv.writer(out)
+    writer.writerow(ACCOUNT_COLUMNS)
+    writer.writerows(
+        _account_row(each) for each in accounts if each.account.state is not AccountState.CLOSED
+    )
+
+
+def _account_row(each: AccountFile) -> Sequence[str]:
+    account, customer = each.account, each.customer
+    points = sorted(meter.usage_point.code for meter in each.meters if meter.binding.until is None)
+    limits = (
+        account.alarm_1_units,
+        account.alarm_2_units,
+        account.overdraft_units,
+        account.emergency_units,
+        account.hoard_units,
+    )
+    texts = (
+        each.site.code,
+        account.number,
+        customer.name,
+        account.mode,
+        account.tariff,
+        ",".join(points),
+        customer.number,
+        customer.phone,
+        customer.email,
+        *("" if units is None else format_amount(units, account.currency) for units in limits),
+        format_deduction_order(account.deduction_order),
+        "" if account.head_count is None else str(account.head_count),
+    )
+    return [as_text(text) for text in texts]
 
 
 def as_text(text: str) -> str:

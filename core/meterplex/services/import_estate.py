@@ -21,6 +21,7 @@ from meterplex.services.estate_draft_writing import write_draft
 from meterplex.services.estate_files import EstateFile, EstateProblem
 from meterplex.services.estate_format import TABLES, format_problems, nearest
 from meterplex.services.estate_rows import EstateRows
+from meterplex.services.import_accounts import open_imported
 
 Progress = Callable[[int, int], None]
 """Told how many steps of how many are done."""
@@ -54,12 +55,10 @@ class ImportReport:
 
     Attributes:
         tables: by name of the table; ``usage_point`` and ``binding`` come from rows of meters.
-        skipped: rows that were checked and are not kept, by table.
     """
 
     organisation: str
     tables: Mapping[str, TableCount]
-    skipped: Mapping[str, int]
     warnings: tuple[EstateProblem, ...]
     dry_run: bool
 
@@ -104,9 +103,10 @@ async def import_estate(
             raise EstateRefusedError(
                 file.name, _in_order(draft.problems), _in_order(draft.warnings)
             )
-        report = _report(draft, file, dry_run=dry_run)
+        report = _report(draft, dry_run=dry_run)
         if report.changes and not dry_run:
             await write_draft(uow, draft, at)
+            await open_imported(uow, draft, at=at, operator=operator)
             await uow.audit.append(_audit_record(draft, report, file, operator, at))
             await uow.commit()
     return report
@@ -161,6 +161,9 @@ async def _standing(uow: UnitOfWork, owner: _Owner, file: EstateFile) -> Standin
         meters=(*meters, *(meter for meter in removed if meter is not None)),
         usage_points=await uow.usage_points.all(whose),
         bindings=await uow.bindings.open(whose),
+        customers=await uow.customers.all(whose),
+        accounts=await uow.accounts.all(whose),
+        tariff_codes=await uow.tariff_versions.codes(whose),
     )
 
 
@@ -182,20 +185,11 @@ def _in_order(problems: Iterable[EstateProblem]) -> list[EstateProblem]:
     )
 
 
-def _report(draft: EstateDraft, file: EstateFile, *, dry_run: bool) -> ImportReport:
-    accounts = sum(row.table == "account" for row in file.rows)
-    warnings = _in_order(draft.warnings)
-    if accounts:
-        reason = (
-            f"{accounts} row{'s' * (accounts != 1)} checked but NOT imported: this version keeps "
-            "no accounts; import the file again once it does"
-        )
-        warnings.append(EstateProblem("account", 0, "", reason))
+def _report(draft: EstateDraft, *, dry_run: bool) -> ImportReport:
     return ImportReport(
         organisation=draft.organisation.name,
         tables=_counts(draft),
-        skipped={"account": accounts} if accounts else {},
-        warnings=tuple(warnings),
+        warnings=tuple(_in_order(draft.warnings)),
         dry_run=dry_run,
     )
 
@@ -212,6 +206,8 @@ def _counts(draft: EstateDraft) -> dict[str, TableCount]:
         "meter": draft.meters.count(),
         "usage_point": draft.usage_points.count(),
         "binding": draft.bindings.count(),
+        "customer": draft.customers.count(),
+        "account": draft.accounts.count(),
     }
 
 
