@@ -284,20 +284,18 @@ class _Tiler:
         if decision is not None and decision.count == shown.count:
             return self._decided(shown, decision)
         verdict = recognise(self._last, shown, self._limits)
-        match verdict:
-            case RollOver():
-                return Point(shown.at, shown.count, verdict.used, rolled_over=True)
-            case Usable():
-                if shown.quality is ReadingQuality.GOOD:
-                    return Point(shown.at, shown.count, verdict.used)
-                doubtful = Held(HoldReason.SUSPECT, "the meter or its driver marks it as doubtful")
-                return self._proven(index, shown, doubtful)
-            case Held(reason=HoldReason.JUMP):
-                return self._proven(index, shown, verdict)
-            case Held(reason=HoldReason.GAP):
-                return verdict
-            case Held():
-                return None if self._disproven(index, shown) else verdict
+        if isinstance(verdict, RollOver):
+            return Point(shown.at, shown.count, verdict.used, rolled_over=True)
+        if isinstance(verdict, Usable):
+            if shown.quality is ReadingQuality.GOOD:
+                return Point(shown.at, shown.count, verdict.used)
+            doubtful = Held(HoldReason.SUSPECT, "the meter or its driver marks it as doubtful")
+            return self._proven(index, shown, doubtful)
+        if verdict.reason is HoldReason.JUMP:
+            return self._proven(index, shown, verdict)
+        if verdict.reason is HoldReason.GAP:
+            return verdict
+        return None if self._disproven(index, shown) else verdict
 
     def _decided(self, shown: Shown, decision: Decision) -> Point | Held | None:
         if decision.state is HoldState.REJECTED:
