@@ -42,6 +42,8 @@ COMMANDS: Final = {
     "readings": "meterplex.cli.history:readings",
     "refund": "meterplex.cli.vend:refund",
     "reverse": "meterplex.cli.vend:reverse",
+    "receipt": "meterplex.cli.receipt:receipt",
+    "report": "meterplex.cli.report:report",
     "runs": "meterplex.cli.history:runs",
     "scan": "meterplex.cli.scan:scan",
     "serve": "meterplex.cli.serve:serve",

@@ -6,6 +6,7 @@ from typing import Final
 import click
 
 from meterplex.db import errors as db
+from meterplex.domain.amount_words import AmountWordsError
 from meterplex.domain.approvals import ApprovalError
 from meterplex.domain.billing import BillingError
 from meterplex.domain.operators import OperatorError, OperatorInputError, OperatorRuleError
@@ -19,6 +20,8 @@ from meterplex.services.money_errors import (
     MoneyInputError,
     UnknownThingError,
 )
+from meterplex.services.receipt_documents import ReceiptFontError
+from meterplex.services.reports import ReportError
 from meterplex.settings import SettingsFileError
 
 
@@ -76,6 +79,9 @@ CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (db.TransactionConflictError, ExitCode.CONFLICT),
     (db.DatabaseUrlError, ExitCode.USAGE),
     (db.DatabaseError, ExitCode.ERROR),
+    (ReportError, ExitCode.USAGE),
+    (AmountWordsError, ExitCode.ERROR),
+    (ReceiptFontError, ExitCode.ERROR),
     (OSError, ExitCode.ERROR),
 )
 """The first class that fits counts. What is not here is a bug and keeps its traceback."""

@@ -25,6 +25,7 @@ from meterplex.domain.reports import (
     Position,
     Shared,
     ShareRow,
+    figures_from,
 )
 from meterplex.domain.sharing import SharingBasis
 
@@ -168,7 +169,7 @@ class AccountReports(Repository):
                 row["account"],
                 row["customer"],
                 row["currency"],
-                Arrears(**{name: int(row[name]) for name in Arrears.__dataclass_fields__}),
+                figures_from(Arrears, row),
             )
             for row in await self._rows(query)
         )
@@ -231,7 +232,7 @@ class AccountReports(Repository):
                 date(int(row["year"]), int(row["month"]), 1),
                 row["site"],
                 row["currency"],
-                Billed(**{name: int(row[name]) for name in Billed.__dataclass_fields__}),
+                figures_from(Billed, row),
             )
             for row in await self._rows(query)
         )
@@ -279,7 +280,7 @@ class AccountReports(Repository):
                 row["since"],
                 row["until"],
                 row["currency"],
-                Shared(**{name: int(row[name]) for name in Shared.__dataclass_fields__}),
+                figures_from(Shared, row),
             )
             for row in await self._rows(query)
         )

@@ -28,6 +28,7 @@ from meterplex.domain.reports import (
     TakingsRow,
     TrialRow,
     Turnover,
+    figures_from,
 )
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -311,7 +312,7 @@ def _takings_row(row: sa.RowMapping) -> TakingsRow:
         channel=row.get(TakingsBy.CHANNEL.value, ""),
         method=row.get(TakingsBy.METHOD.value, ""),
         currency=row["currency"],
-        figures=Takings(**{name: int(row[name]) for name in Takings.__dataclass_fields__}),
+        figures=figures_from(Takings, row),
     )
 
 
@@ -377,7 +378,7 @@ def _movement_columns(owned: sa.Subquery, changed: sa.Subquery) -> list[sa.Colum
 
 
 def _balance_row(row: sa.RowMapping) -> BalanceRow:
-    figures = Movements(**{name: int(row[name]) for name in Movements.__dataclass_fields__})
+    figures = figures_from(Movements, row)
     return BalanceRow(row["site"], row["account"], row["customer"], row["currency"], figures)
 
 
@@ -410,5 +411,5 @@ def _changes_by_period(organisation_id: OrganisationId, start: date, end: date) 
 
 
 def _trial_row(row: sa.RowMapping) -> TrialRow:
-    figures = Turnover(**{name: int(row[name]) for name in Turnover.__dataclass_fields__})
+    figures = figures_from(Turnover, row)
     return TrialRow(row["kind"], row["subject"], row["accounts"], row["currency"], figures)

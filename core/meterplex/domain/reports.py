@@ -53,6 +53,11 @@ def add_up(kind: type[FiguresT], figures: Iterable[FiguresT]) -> FiguresT:
     return kind(**sums)
 
 
+def figures_from(kind: type[FiguresT], values: Mapping[Any, Any]) -> FiguresT:
+    """Return figures by the names of their fields; whatever numbers come are whole."""
+    return kind(**{each.name: int(values[each.name]) for each in fields(kind)})
+
+
 @dataclass(frozen=True, slots=True)
 class Report(Generic[RowT, FiguresT]):
     """Rows in their order, and their sums by currency."""
