@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from tests.conftest import Estate
@@ -26,6 +27,7 @@ from meterplex.services.money_errors import MoneyConflictError, MoneyInputError
 from meterplex.services.order_evidence import LinkFacts
 
 RULES = PrepaymentRules()
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 
 async def give_up(desk: Desk, order_id: OrderId, **more: Any) -> CreditOrder:
@@ -98,6 +100,24 @@ async def test_order_that_was_sent_waits_for_a_fence(database: Database, estate:
     assert (await desk.order(order_id)).fence == "F3"
     assert (await give_up(desk, order_id)).state is OrderState.VOIDED
     assert await desk.balances() == {"cash": -30 * YUAN, "refund_payable": 30 * YUAN}
+
+
+async def test_frame_that_has_expired_by_the_meters_clock_is_fenced(
+    database: Database, estate: Estate
+) -> None:
+    desk = await open_desk(database, estate)
+    desk.link_facts = LinkFacts(frame_lifetime=timedelta(minutes=10))
+    order_id = await lose(desk)
+    await give_up(desk, order_id)
+    desk.clock.advance(seconds=40)
+    desk.twin.body.set_clock(desk.clock.now.astimezone(SHANGHAI).replace(tzinfo=None))
+    await desk.deliver()
+    assert (await desk.order(order_id)).fence == ""
+    desk.clock.advance(minutes=31)
+    desk.twin.body.set_clock(desk.clock.now.astimezone(SHANGHAI).replace(tzinfo=None))
+    await desk.deliver()
+    assert (await desk.order(order_id)).fence == "F4"
+    assert (await give_up(desk, order_id)).state is OrderState.VOIDED
 
 
 async def test_held_order_is_sent_again_when_a_person_says_so(

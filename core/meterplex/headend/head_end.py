@@ -32,6 +32,7 @@ from meterplex.headend.order_delivery import OrderDispatch
 from meterplex.headend.reading_plan import LOST_AFTER, MeterPlan
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
+from meterplex.services.crash_points import CrashHook, no_crash
 from meterplex.services.deliver_commands import CommandRows
 from meterplex.services.deliver_orders import OrderDelivery
 from meterplex.services.health import Health, PluginHealth, Waiting, count_waiting
@@ -58,6 +59,7 @@ class HeadEnd:
         limiter: how many disconnects may be sent in a while.
         pace: seconds of ``wall`` in one of the event loop's, by which reading intervals shrink;
             only a simulation has another one than 1.
+        crash: see ``services.crash_points``.
     """
 
     database: Database
@@ -70,6 +72,7 @@ class HeadEnd:
     call_attempts: int = LOST_AFTER
     limiter: LimiterPolicy = field(default=LimiterPolicy())
     pace: float = 1.0
+    crash: CrashHook = no_crash
     buses: dict[ChannelId, Bus] = field(default_factory=dict)
     refused: dict[ChannelId, str] = field(default_factory=dict)
     """Channels whose URL is not usable, and why."""
@@ -101,7 +104,7 @@ class HeadEnd:
     def orders(self) -> OrderDispatch:
         """The delivery of credit orders."""
         if self._orders is None:
-            delivery = OrderDelivery(self.database, self.wall)
+            delivery = OrderDelivery(self.database, self.wall, crash=self.crash)
             self._orders = OrderDispatch(delivery, self.find, self.command_poll_s)
         return self._orders
 

@@ -8,7 +8,7 @@ time, oldest first. A closed or lost line costs nothing but the try.
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -75,6 +75,10 @@ class SupervisedMeter:
     async def identify(self) -> Identity:
         """See ``MeterDriver``."""
         return await self._bounded(self.driver.identify())
+
+    async def read_clock(self) -> datetime:
+        """See ``MeterDriver``."""
+        return await self._bounded(self.driver.read_clock())
 
     async def read_supply(self) -> SupplyState:
         """See ``MeterDriver``."""

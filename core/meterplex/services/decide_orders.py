@@ -25,7 +25,7 @@ from meterplex.services.crash_points import CrashHook, CrashPoint, Moment, no_cr
 from meterplex.services.meter_wallets import moved_by, put_wallet
 from meterplex.services.money_errors import MoneyConflictError, MoneyInputError
 from meterplex.services.order_evidence import fence_facts
-from meterplex.services.settle_orders import HeldOrder, confirm, hold_order, move, void
+from meterplex.services.settle_orders import HeldOrder, confirm, hold_order, move, void, zone_of
 
 REASON_LENGTH_MAX = 500
 _REFUSALS: Mapping[DecisionRefusal, str] = {
@@ -166,7 +166,7 @@ async def resolve_conflict(
         order = held.order
         foreign = decision.to is not OrderState.CONFIRMED
         steps = await uow.orders.steps(order.organisation_id, order.id)
-        facts = fence_facts(order, steps, declared_foreign=foreign)
+        facts = fence_facts(order, steps, zone=zone_of(held), declared_foreign=foreign)
         fence = None if facts is None else rules.fence_of(facts)
         people = {str(each) for each in (approval.asked_by, approval.decided_by) if each}
         refusal = decision_refusal(

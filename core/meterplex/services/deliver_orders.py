@@ -88,6 +88,7 @@ from meterplex.services.settle_orders import (
     confirm,
     hold_order,
     move,
+    zone_of,
 )
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,7 @@ class CreditMeter(Protocol):
     @property
     def withdraws_absolutely(self) -> bool: ...
     async def identify(self) -> Identity: ...
+    async def read_clock(self) -> datetime: ...
     async def read_supply(self) -> SupplyState: ...
     async def read_credit(self) -> CreditState: ...
     async def deliver_credit(self, count: int, amount: Decimal) -> CreditState: ...
@@ -123,10 +125,11 @@ class _Read:
 
     wallet: Wallet
     at: datetime
+    meter_clock: datetime | None = None
 
     @property
     def detail(self) -> dict[str, Any]:
-        return read_document(self.wallet, self.at)
+        return read_document(self.wallet, self.at, self.meter_clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +250,7 @@ class OrderDelivery:
     async def _begin(self, order: CreditOrder, meter: CreditMeter, link: LinkFacts) -> CreditOrder:
         try:
             obstacle = await self._supply_obstacle(order, meter)
-            read = await self._read(meter)
+            read = await self._read(meter, link)
         except DeviceMismatchError as error:
             return await self._freeze(order, StepCode.IDENTITY, str(error), {})
         except (DriverError, PluginError) as error:
@@ -268,12 +271,15 @@ class OrderDelivery:
             "" if supply.connected is False else f"credit is taken back with supply off: {supply}"
         )
 
-    async def _read(self, meter: CreditMeter) -> _Read:
+    async def _read(self, meter: CreditMeter, link: LinkFacts) -> _Read:
         self.crash(CrashPoint.BASELINE_READ, Moment.BEFORE)
         identity = await meter.identify()
         wallet = wallet_of(await meter.read_credit(), meter_number(identity.serial))
+        clock = None
+        if link.frame_lifetime is not None and Capability.CLOCK in meter.capabilities:
+            clock = await meter.read_clock()
         self.crash(CrashPoint.BASELINE_READ, Moment.AFTER)
-        return _Read(wallet, self.clock())
+        return _Read(wallet, self.clock(), clock)
 
     async def _arm(self, order: CreditOrder, meter: CreditMeter, read: _Read) -> CreditOrder:
         capability = _capability(meter)
@@ -486,7 +492,7 @@ class OrderDelivery:
 
     async def _look(self, order: CreditOrder, meter: CreditMeter, link: LinkFacts) -> CreditOrder:
         try:
-            read = await self._read(meter)
+            read = await self._read(meter, link)
         except DeviceMismatchError as error:
             return await self._freeze(order, StepCode.IDENTITY, str(error), {})
         except (DriverError, PluginError) as error:
@@ -548,7 +554,7 @@ class OrderDelivery:
                 now, order.state, verdict.evidence, verdict.sentence, DONE_BY, read.detail
             )
             steps = await uow.orders.steps(order.organisation_id, order.id)
-            facts = fence_facts(order, [*steps, seen], link=link)
+            facts = fence_facts(order, [*steps, seen], zone=zone_of(held), link=link)
             fence = None if facts is None else self.rules.fence_of(facts)
             if fence is None:
                 return await self._wait(uow, held, verdict.evidence, verdict.sentence, read)
@@ -611,7 +617,7 @@ class OrderDelivery:
             outcome=sentence,
             held=sentence if code == StepCode.HELD else order.held,
         )
-        facts = fence_facts(order, [*steps, step], link=link)
+        facts = fence_facts(order, [*steps, step], zone=zone_of(held), link=link)
         fence = None if facts is None else self.rules.fence_of(facts)
         if fence is not None and order.state is OrderState.UNCERTAIN:
             moved = replace(moved, fence=fence.value)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from meterplex.db.orders import wallet_document
 from meterplex.domain.prepayment import (
@@ -28,12 +29,15 @@ class LinkFacts:
         drain_time: how long a late frame or answer may still come.
         session_closed_at: when the session that sent the last frame was closed, on a link that
             stores nothing; None on any other link.
+        frame_lifetime: how long after it was sent the meter, or its terminal, takes a frame, by the
+            meter's own clock; None where frames carry no expiry.
         control_sent: tells whether bytes that move value may have left in this attempt; None
             where nobody knows, and the driver's error is believed.
     """
 
     drain_time: timedelta = timedelta(0)
     session_closed_at: datetime | None = None
+    frame_lifetime: timedelta | None = None
     control_sent: Callable[[], bool] | None = None
 
 
@@ -50,9 +54,16 @@ def capability_document(capability: CountCapability) -> dict[str, Any]:
     }
 
 
-def read_document(wallet: Wallet, read_at: datetime) -> dict[str, Any]:
-    """Return a read as it is kept with the step that it led to."""
-    return {"wallet": wallet_document(wallet), "read_at": read_at.isoformat()}
+def read_document(
+    wallet: Wallet, read_at: datetime, meter_clock: datetime | None = None
+) -> dict[str, Any]:
+    """Return a read as it is kept with the step that it led to.
+
+    Args:
+        meter_clock: naive, as the meter showed it; None where it was not read.
+    """
+    document = {"wallet": wallet_document(wallet), "read_at": read_at.isoformat()}
+    return document if meter_clock is None else document | {"meter_clock": meter_clock.isoformat()}
 
 
 def looks_in_a_row(steps: Sequence[OrderStep]) -> int:
@@ -75,10 +86,15 @@ def fence_facts(
     order: CreditOrder,
     steps: Iterable[OrderStep],
     *,
+    zone: ZoneInfo,
     link: LinkFacts = DIRECT,
     declared_foreign: bool = False,
 ) -> FenceFacts | None:
-    """Return what fences are judged by; None for an order that has no frame out."""
+    """Return what fences are judged by; None for an order that has no frame out.
+
+    Args:
+        zone: of the site, which the meter's clock shows.
+    """
     if order.arming is None or order.sent_at is None:
         return None
     kept = tuple(steps)
@@ -89,7 +105,7 @@ def fence_facts(
         count=order.arming.count,
         count_binds=capability.binds(order.direction),
         last_sent_at=order.sent_at,
-        reads=tuple(_read(step) for step in reads),
+        reads=tuple(_read(step, zone) for step in reads),
         declared_foreign=declared_foreign,
         wallet_renewed_at=max(
             (_read_at(step) for step in reads if _is_new(step, order.arming.baseline)),
@@ -97,11 +113,20 @@ def fence_facts(
         ),
         session_closed_at=link.session_closed_at,
         drain_time=link.drain_time,
+        frame_expires_at=None
+        if link.frame_lifetime is None
+        else order.sent_at + link.frame_lifetime,
     )
 
 
-def _read(step: OrderStep) -> EvidenceRead:
-    return EvidenceRead(_read_at(step), Evidence(step.code), _wallet(step)["purchase_count"])
+def _read(step: OrderStep, zone: ZoneInfo) -> EvidenceRead:
+    shown = step.detail.get("meter_clock")
+    return EvidenceRead(
+        _read_at(step),
+        Evidence(step.code),
+        _wallet(step)["purchase_count"],
+        None if shown is None else datetime.fromisoformat(shown).replace(tzinfo=zone),
+    )
 
 
 def _read_at(step: OrderStep) -> datetime:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from meterplex.db import UnitOfWork
 from meterplex.domain.accounts import Account, Category
@@ -64,6 +65,11 @@ async def hold_order(
     binding = await uow.bindings.get(organisation_id, order.binding_id)
     meter = await uow.meters.get(organisation_id, binding.meter_id)
     return HeldOrder(order, account, site, binding, meter)
+
+
+def zone_of(held: HeldOrder) -> ZoneInfo:
+    """Return the zone of an order's site."""
+    return ZoneInfo(held.site.time_zone)
 
 
 async def move(
