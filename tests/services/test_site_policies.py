@@ -1,4 +1,4 @@
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from tests.conftest import Estate
 
 
-async def change(
-    database: Database, estate: "Estate", at: datetime = NOON, **changes: str
-) -> SiteParameters:
-    await set_parameters(database, estate.site, changes, at=at, operator="anna")
+async def change(database: Database, estate: "Estate", **changes: str) -> SiteParameters:
+    await set_parameters(database, estate.site, changes, at=NOON, operator="anna")
     async with database.unit_of_work(read_only=True) as uow:
         return await load_parameters(uow, estate.site)
 
