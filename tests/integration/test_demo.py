@@ -1,8 +1,9 @@
-"""The demo as a newcomer runs it: real sockets, pseudo-terminals, database and clock."""
+"""The demo as a newcomer runs it: real sockets, pseudo-terminals and database, at full speed."""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,27 +11,27 @@ import pytest
 pytestmark = pytest.mark.integration
 
 
-def demo(seconds: int) -> tuple[int, dict[str, Any]]:
+def demo(*arguments: str, seconds: int) -> tuple[int, dict[str, Any]]:
+    command = [sys.executable, "-m", "meterplex", "demo", "--json", "--seconds", str(seconds)]
     done = subprocess.run(
-        [sys.executable, "-m", "meterplex", "demo", "--seconds", str(seconds), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=seconds + 60,
-        check=False,
+        [*command, *arguments], capture_output=True, text=True, timeout=seconds + 60, check=False
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 
-def test_everything_happens_within_a_minute() -> None:
-    code, story = demo(60)
-    assert [step["text"] for step in story["steps"] if not step["seen"]] == []
-    assert len(story["steps"]) == 8
+def test_everything_happens_within_a_minute(tmp_path: Path) -> None:
+    code, story = demo("--folder", str(tmp_path), seconds=60)
+    assert [step for step in story["steps"] if not step["seen"]] == []
+    assert len(story["steps"]) == 22
     assert (code, story["complete"]) == (0, True)
+    notices = [json.loads(line) for line in (tmp_path / "notices.jsonl").open(encoding="utf-8")]
+    assert [each["kind"] for each in notices][-3:] == ["arrears", "disconnected", "reconnected"]
 
 
 def test_a_demo_that_is_cut_short_says_what_was_not_seen() -> None:
-    code, story = demo(2)
+    code, story = demo(seconds=2)
     unseen = [step["text"] for step in story["steps"] if not step["seen"]]
     assert "every live meter read" in unseen
+    assert "arrears told to the shop" in unseen
     assert (code, story["complete"]) == (1, False)

@@ -18,6 +18,7 @@ from meterplex.cli.demo.estate import TIME_ZONE, DemoEstate, estate_text
 from meterplex.cli.demo.scene import Scene
 from meterplex.cli.demo.screen import show
 from meterplex.cli.demo.story import Story
+from meterplex.cli.demo.telling import Telling
 from meterplex.cli.errors import ExitCode
 from meterplex.cli.log_output import configure_log
 from meterplex.cli.output import print_json, print_lines, tell
@@ -107,15 +108,15 @@ def demo(
     configure_log(program.settings.log)
     options = DemoOptions(seconds, speed, seed, port, folder)
     with asyncio.Runner(loop_factory=precise_loop) as runner:
-        story = runner.run(_run(program, options))
+        telling = runner.run(_run(program, options))
     if as_json:
-        print_json(story.summary())
+        print_json(telling.summary())
     else:
-        print_lines(*story.lines())
-    sys.exit(ExitCode.OK if story.complete else ExitCode.ERROR)
+        print_lines(*telling.lines())
+    sys.exit(ExitCode.OK if telling.complete else ExitCode.ERROR)
 
 
-async def _run(program: Program, options: DemoOptions) -> Story:
+async def _run(program: Program, options: DemoOptions) -> Telling:
     stop = stop_signal()
     async with AsyncExitStack() as stack:
         folder = options.folder or Path(
@@ -143,7 +144,7 @@ async def _run(program: Program, options: DemoOptions) -> Story:
         scene = Scene(database, plugins, head_end, estate, operator, wall, notices)
         story = Story(scene, report)
         await _tell(story, stop, options.seconds)
-    return story
+    return story.telling
 
 
 async def _import(

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Final
 
 from meterplex.cli.demo.estate import HOME, TENANT_METER
-from meterplex.cli.demo.scene import CURRENCY, Chapter, NotAsToldError, Scene
+from meterplex.cli.demo.scene import CURRENCY, Scene
 from meterplex.cli.demo.tariffs import home_tariff
+from meterplex.cli.demo.telling import Chapter, NotAsToldError
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account
 from meterplex.domain.charges import ChargeKind

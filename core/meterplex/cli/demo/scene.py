@@ -1,7 +1,7 @@
 """Where the demo's story happens: the program at work, its database, and the devices themselves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,29 +23,6 @@ from meterplex.services.balances import account_balance
 
 LOOK_S: Final = 0.5
 CURRENCY: Final = "CNY"
-
-
-class NotAsToldError(Exception):
-    """Something happened, but not as the story goes."""
-
-
-@dataclass(slots=True)
-class Step:
-    """One thing that must happen.
-
-    Attributes:
-        seen: how it was seen; empty while it was not.
-        fault: what came instead, where something else did.
-    """
-
-    text: str
-    seen: str = ""
-    after_s: float = 0.0
-    fault: str = ""
-
-
-Chapter = tuple[tuple[str, Callable[[], Awaitable[str]]], ...]
-"""Steps in their order: what must happen, and what returns how it was seen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,11 @@ async def _show_lines(head_end: HeadEnd, story: Story) -> None:
         buses = [bus.status() for bus in head_end.buses.values()]
         lost = sum(bus.lost for bus in buses)
         oldest = max((bus.oldest_age_s or 0.0 for bus in buses), default=0.0)
-        seen = sum(bool(step.seen) for step in story.steps)
         for tenant in await story.scene.tenants():
             tell(_line(tenant))
         tell(
             f"{len(buses)} buses, {sum(bus.meters for bus in buses)} meters, {lost} lost, "
-            f"oldest reading {oldest:.1f} s, {seen} of {len(story.steps)} steps seen"
+            f"oldest reading {oldest:.1f} s, {story.telling.progress}"
         )
 
 
@@ -96,6 +95,6 @@ def _steps(story: Story) -> Text:
     lines = [
         f"{'✔' if step.seen else '✘' if step.fault else '·'} {step.text}"
         + (f": {step.seen or step.fault}" if step.seen or step.fault else "")
-        for step in story.steps
+        for step in story.telling.steps
     ]
     return Text("\n".join(["", *lines]))

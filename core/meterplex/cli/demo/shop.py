@@ -7,8 +7,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from meterplex.cli.demo.estate import SHOP, TENANT_METER, TIME_ZONE
-from meterplex.cli.demo.scene import CURRENCY, Chapter, NotAsToldError, Scene
+from meterplex.cli.demo.scene import CURRENCY, Scene
 from meterplex.cli.demo.tariffs import shop_tariff
+from meterplex.cli.demo.telling import Chapter, NotAsToldError
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account
 from meterplex.domain.charges import Charge, ChargeKind

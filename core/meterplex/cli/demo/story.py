@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from meterplex.cli.demo.estate import DEAD, NOISY_BUS
 from meterplex.cli.demo.home import Home
-from meterplex.cli.demo.scene import Chapter, NotAsToldError, Scene, Step
+from meterplex.cli.demo.scene import Scene
 from meterplex.cli.demo.shop import Shop
+from meterplex.cli.demo.telling import Chapter, NotAsToldError, Telling
 from meterplex.db import UnitOfWork
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, MeterId, Organisation
@@ -32,19 +33,13 @@ class Story:
 
     scene: Scene
     report: ImportReport
-    steps: list[Step] = field(default_factory=list)
-    _began: float = 0.0
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything happened."""
-        return bool(self.steps) and all(step.seen for step in self.steps)
+    telling: Telling = field(default_factory=Telling)
 
     async def run(self) -> None:
         """Let the story happen; returns when all of it has, or is cancelled before."""
-        self._began = asyncio.get_running_loop().time()
+        self.telling.began = asyncio.get_running_loop().time()
         estate, serial = self.scene.estate, self._switched_serial
-        await self._tell(
+        await self.telling.tell(
             ((f"{estate.meters} meters on {len(estate.buses)} buses imported", self._imported),)
         )
         chapters: tuple[Chapter, ...] = (
@@ -63,23 +58,11 @@ class Story:
         )
         async with asyncio.TaskGroup() as group:
             for chapter in chapters:
-                group.create_task(self._tell(chapter))
-
-    async def _tell(self, chapter: Chapter) -> None:
-        """Let steps happen one after the other; what does not go as told ends the chapter."""
-        steps = [Step(text) for text, _ in chapter]
-        self.steps += steps
-        for step, (_, happen) in zip(steps, chapter, strict=True):
-            try:
-                step.seen = await happen()
-            except NotAsToldError as error:
-                step.fault = str(error)
-                return
-            step.after_s = asyncio.get_running_loop().time() - self._began
+                group.create_task(self.telling.tell(chapter))
 
     async def close(self) -> None:
         """Look at the freshness, and at the books, in the end."""
-        await self._tell(
+        await self.telling.tell(
             (
                 ("every live meter fresher than 60 s", self._fresh),
                 ("the books are right: trial balance zero, ledger check clean", self._books),
@@ -101,27 +84,6 @@ class Story:
             what = f"{event.kind.replace('_', ' ')} {event.code}".rstrip()
             lines.append(f"{event.at.astimezone():%H:%M:%S} {name} {what} {event.detail}".rstrip())
         return lines
-
-    def lines(self) -> list[str]:
-        """Return the story for people."""
-        lines = [f"[{'x' if step.seen else ' '}] {step.text}: {_how(step)}" for step in self.steps]
-        seen = sum(bool(step.seen) for step in self.steps)
-        return [*lines, f"{seen} of {len(self.steps)} steps seen"]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the story for programs."""
-        return {
-            "complete": self.complete,
-            "steps": [
-                {
-                    "text": step.text,
-                    "seen": step.seen,
-                    "after_s": round(step.after_s, 1),
-                    "fault": step.fault,
-                }
-                for step in self.steps
-            ],
-        }
 
     # -- steps ---------------------------------------------------------------------------------
 
@@ -236,9 +198,3 @@ class Story:
         ids = {meter.id for meter in meters if meter.serial in serials}
         events = await uow.events.newest(organisation.id, limit=1000)
         return [event for event in events if event.kind is kind and event.subject_id in ids]
-
-
-def _how(step: Step) -> str:
-    if step.seen:
-        return f"{step.seen} ({step.after_s:.1f} s)"
-    return f"not seen: {step.fault}" if step.fault else "not seen"
