@@ -207,6 +207,15 @@ async def test_one_usage_point_has_prices_of_its_own(office: Office) -> None:
     await change_tariff(office.database, office.plugins, wanted, at=office.clock(), operator="x")
     (*_, binding) = await office.bindings(0)
     assert binding.price_override == override
+    with pytest.raises(MoneyInputError) as unfit:
+        await change_tariff(
+            office.database,
+            office.plugins,
+            replace(wanted, price_override={"standing": {"none": "1"}}),
+            at=office.clock(),
+            operator="x",
+        )
+    assert unfit.value.field == "price_override"
     with pytest.raises(MoneyInputError):
         await change_tariff(
             office.database,

@@ -11,7 +11,7 @@ from meterplex.domain.estate import AccountId, Binding, OrganisationId, Site
 from meterplex.domain.ledger import in_meter
 from meterplex.plugin_manager import PluginManager
 from meterplex.services.account_messages import push_limits, reconsider_supply
-from meterplex.services.accounts import find_point, hold_account, open_bindings
+from meterplex.services.accounts import find_point, find_tariff, hold_account, open_bindings
 from meterplex.services.audit import record
 from meterplex.services.bind_meters import begin_binding, terms_of
 from meterplex.services.binding_counters import GivenReadings, counters_at
@@ -181,6 +181,8 @@ async def change_tariff(
         before = await hold_account(uow, organisation_id, account_id, LIVING)
         await check_no_orders(uow, before)
         site = await uow.sites.get(organisation_id, before.site_id)
+        if wanted.tariff:
+            await find_tariff(uow, site, wanted.tariff, at)
         after, chosen = await _chosen(uow, site, before, wanted)
         await check_points(uow, chosen, wanted.readings)
         for binding in chosen:

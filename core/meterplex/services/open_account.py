@@ -17,6 +17,7 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import DEDUCTION_ORDER, Account, Category, Customer
 from meterplex.domain.estate import AccountId, Binding, Meter, OrganisationId, Site
 from meterplex.domain.ledger import BROUGHT_IN, EntryKind, Posting, customer
+from meterplex.domain.tariff import TariffError
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk.accounts import AccountEventKind
 from meterplex.services.account_messages import push_limits, reconsider_supply, tell_event
@@ -37,6 +38,7 @@ from meterplex.services.bind_meters import (
 )
 from meterplex.services.binding_counters import GivenReadings, counters_at
 from meterplex.services.bookkeeping import book
+from meterplex.services.check_meter_tariff import check_meter_tariff
 from meterplex.services.customers import NewCustomer, add_customer, find_customer
 from meterplex.services.hoard_limit import check_hoard
 from meterplex.services.money_errors import (
@@ -44,7 +46,9 @@ from meterplex.services.money_errors import (
     MoneyInputError,
     UnknownThingError,
 )
+from meterplex.services.price_override import tariff_of_meter
 from meterplex.services.site_policies import SiteParameters, load_parameters
+from meterplex.services.tariff_document import tariff_from_text
 from meterplex.services.transfer_credit import send_to_meter
 from meterplex.services.vend_credit import check_payable
 
@@ -338,6 +342,14 @@ async def check_terms(
     model = plugins.models.get(meter.model)
     if model is not None:
         check_utility(tariff, model.utility, "tariff")
+    version = tariff_from_text(tariff.document, plugins.tariff_components)
+    try:
+        own = tariff_of_meter(version, terms.price_override)
+    except TariffError as error:
+        told = "; ".join(str(fault) for fault in error.faults)
+        raise MoneyInputError("price_override", told) from error
+    if terms.mode.in_meter:
+        check_meter_tariff(own)
 
 
 async def _bring_in(
