@@ -1,0 +1,101 @@
+"""The six mistakes that money programs make, each to be switched on so that the proofs must fail."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from meterplex.domain.prepayment import (
+    Answer,
+    AnswerKind,
+    Arming,
+    Evidence,
+    Fence,
+    FenceFacts,
+    Next,
+    OrderState,
+    PrepaymentRules,
+    Verdict,
+    Wallet,
+)
+from meterplex.domain.prepayment.credit_order import CreditOrder
+from meterplex.domain.prepayment.evidence import total_moved
+from meterplex.services.deliver_orders import CreditMeter, OrderDelivery
+from meterplex.services.order_evidence import LinkFacts
+
+
+def forgets_the_count(right: PrepaymentRules) -> PrepaymentRules:
+    """A retry takes a freshly read count."""
+
+    def judge(*args: Any, **facts: Any) -> Verdict:
+        verdict = right.judge(*args, **facts)
+        return replace(verdict, next=Next.FENCE) if verdict.next is Next.SEND_AGAIN else verdict
+
+    def fence_of(facts: FenceFacts) -> Fence | None:
+        unchanged = bool(facts.reads) and facts.reads[-1].evidence is Evidence.E2
+        return Fence.F1 if unchanged else right.fence_of(facts)
+
+    return replace(right, judge=judge, fence_of=fence_of)
+
+
+def takes_duplicate_for_failure(right: PrepaymentRules) -> PrepaymentRules:
+    """A refusal, as of a count that was taken already, means that nothing was taken."""
+
+    def after_answer(arming: Arming, answer: Answer, *, sent_before: bool = False) -> Any:
+        if answer.kind in {AnswerKind.DUPLICATE, AnswerKind.OTHER_ERROR}:
+            answer, sent_before = Answer(AnswerKind.NOT_SENT), False
+        return right.after_answer(arming, answer, sent_before=sent_before)
+
+    return replace(right, after_answer=after_answer)
+
+
+def voids_on_one_read(right: PrepaymentRules) -> PrepaymentRules:
+    """One read that shows "not taken" is a fence."""
+
+    def fence_of(facts: FenceFacts) -> Fence | None:
+        unchanged = bool(facts.reads) and facts.reads[-1].evidence is Evidence.E2
+        return Fence.F3 if unchanged else right.fence_of(facts)
+
+    return replace(right, fence_of=fence_of)
+
+
+def takes_missing_record_for_foreign(right: PrepaymentRules) -> PrepaymentRules:
+    """What the meter has no record of any more, since others bought after it, was not ours."""
+
+    def judge(arming: Arming, wallet: Wallet, *args: Any, **facts: Any) -> Verdict:
+        if (wallet.purchase_count or 0) > arming.count:
+            moved = total_moved(arming.baseline, wallet) or 0
+            return Verdict(Evidence.E3, Next.FENCE, "the record is not there", moved)
+        return right.judge(arming, wallet, *args, **facts)
+
+    return replace(right, judge=judge)
+
+
+def confirms_twins(right: PrepaymentRules) -> PrepaymentRules:
+    """Whatever looks like ours is ours."""
+
+    def judge(*args: Any, **facts: Any) -> Verdict:
+        return right.judge(*args, **facts | {"sole_seller": True})
+
+    return replace(right, judge=judge)
+
+
+class SendsFirst(OrderDelivery):
+    """Sends, and then writes down that it was going to."""
+
+    async def attempt(
+        self, order: CreditOrder, meter: CreditMeter, link: LinkFacts = LinkFacts()
+    ) -> CreditOrder:
+        if order.state is OrderState.PAID:
+            wallet = await meter.read_credit()
+            from_units = order.deliver_units // 10_000
+            await meter.deliver_credit(wallet.purchase_count + 1, from_units)  # type: ignore[arg-type]
+        return await super().attempt(order, meter, link)
+
+
+MISTAKES: Final[dict[str, Callable[[PrepaymentRules], PrepaymentRules]]] = {
+    "retry with a freshly read count": forgets_the_count,
+    "duplicate means failure": takes_duplicate_for_failure,
+    "void on one unchanged read": voids_on_one_read,
+    "missing record is a foreign purchase": takes_missing_record_for_foreign,
+    "confirm a twin": confirms_twins,
+}
