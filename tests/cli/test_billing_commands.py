@@ -132,6 +132,29 @@ def test_month_is_billed_shown_and_listed(cli: Cli, account: str, answer: Answer
     assert "to pay 10.01 CNY" in cli("bill", "show", bill["number"]).stdout
 
 
+def test_bill_and_statement_are_written_into_files(
+    cli: Cli, account: str, answer: Answer, tmp_path: Path
+) -> None:
+    (bill,) = answer(cli("bill", "issue", "--site", "east", "--month", "2026-02", "--json"))
+    page, file = tmp_path / "bill.html", tmp_path / "share.pdf"
+    number = bill["number"]
+    printed = answer(cli("bill", "print", number, "--html", str(page), "--json"))
+    assert printed == {"number": number, "file": str(page)}
+    text = page.read_text("utf-8")
+    for shown in (number, "p1 energy all: 20 x 0.50025", "0.0050", "CNY 10.01", "Li", ">open<"):
+        assert shown in text
+    assert cli("bill", "print", number, "--html", str(page), "--language", "zh").exit_code == 0
+    assert "账单编号" in page.read_text("utf-8")
+    cost = ("--site", "east", *DAYS, "--by", "head_count", "--amount", "90.10")
+    assert cli("share", "run", "lifts", *cost).exit_code == 0
+    which = ("lifts", "--site", "east", "--from", "2026-02-01")
+    assert cli("share", "print", *which, "--pdf", str(file)).exit_code == 0
+    assert file.read_bytes().startswith(b"%PDF-")
+    assert cli("share", "print", *which, "--html", str(page)).exit_code == 0
+    assert "A1: 3 / 3" in page.read_text("utf-8")
+    assert cli("bill", "print", number).exit_code == 2
+
+
 def test_fee_is_agreed_charged_and_ended(cli: Cli, account: str, answer: Answer) -> None:
     add = ("fee", "add", account, "property fee", "2.50", "--from", "2026-02-01", "--area", "80")
     assert answer(cli(*add, "--dry-run", "--json"))[0]["price"] == "2.50"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
 import click
 
@@ -18,12 +19,16 @@ from meterplex.cli.billing_options import (
 )
 from meterplex.cli.group import FailingGroup
 from meterplex.cli.output import json_option, print_json, print_lines, print_table, tell
+from meterplex.cli.print_sheet import sheet_options, write_sheet_file
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
 from meterplex.domain.bills import IssuedBill
 from meterplex.domain.estate import AccountId, Site, SiteId
 from meterplex.domain.ledger import next_period
 from meterplex.domain.operators import Right
+from meterplex.domain.receipts import Language
 from meterplex.services import issue_bills as service
+from meterplex.services.billing_sheets import Issuer, Payer, bill_sheet
+from meterplex.services.receipt_documents import Sheet
 
 
 @click.group(cls=FailingGroup)
@@ -167,6 +172,47 @@ def show(program: Program, number: str, as_json: bool) -> None:
         f"rounding {fields['rounding']}",
         f"to pay {fields['amount']} {found.currency}, paid {fields['paid']}",
     )
+
+
+@bill.command("print")
+@click.argument("number")
+@sheet_options
+@operator_option
+@json_option
+@pass_program
+def print_(
+    program: Program,
+    number: str,
+    html_file: Path | None,
+    pdf_file: Path | None,
+    language: str | None,
+    as_json: bool,
+) -> None:
+    """Write a bill into a file. Needs a signed-in operator with the right account.read."""
+
+    async def look() -> tuple[Sheet, IssuedBill]:
+        async with program.database() as database:
+            signed_in = (await program.session(database)).operator
+            async with database.unit_of_work(read_only=True) as uow:
+                found = await service.find_bill(uow, signed_in.organisation_id, number)
+                account = await uow.accounts.get(found.organisation_id, found.account_id)
+                customer = await uow.customers.get(found.organisation_id, account.customer_id)
+                site = await uow.sites.get(found.organisation_id, found.site_id)
+                organisation = await uow.organisations.get(found.organisation_id)
+            await program.operator(database, Right.ACCOUNT_READ, site_id=site.id)
+        sheet = bill_sheet(
+            found,
+            Issuer(organisation.name, site.name, site.time_zone),
+            Payer(account.number, customer.name),
+            Language(language or customer.language or organisation.language),
+            today_at(site),
+        )
+        return sheet, found
+
+    sheet, found = run(look())
+    file = write_sheet_file(program, sheet, found.number, found.issued_at, html_file, pdf_file)
+    if as_json:
+        print_json({"number": found.number, "file": str(file)})
 
 
 def _print(

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,15 +17,19 @@ from meterplex.cli.billing_options import (
 )
 from meterplex.cli.group import FailingGroup
 from meterplex.cli.output import json_option, print_json, print_lines, print_table, tell
+from meterplex.cli.print_sheet import sheet_options, write_sheet_file
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
 from meterplex.db import Database
 from meterplex.db.errors import NotFoundError
 from meterplex.domain.bills import ShareRun
 from meterplex.domain.estate import BuildingId, Site
 from meterplex.domain.operators import Right
+from meterplex.domain.receipts import Language
 from meterplex.domain.sharing import SharingBasis
 from meterplex.services import share_costs as service
 from meterplex.services.amounts import format_amount, parse_amount
+from meterplex.services.billing_sheets import Issuer, share_sheet
+from meterplex.services.receipt_documents import Sheet
 from meterplex.services.share_costs import Cost, GivenAmount, ResidualOf, UseOf
 
 
@@ -159,6 +164,45 @@ def show(program: Program, name: str, site_code: str, since: datetime, as_json: 
                 return await uow.share_runs.find(organisation.id, site.id, name, first)
 
     _print(run(look()), site_code, as_json=as_json)
+
+
+@share.command("print")
+@click.argument("name")
+@click.option("--site", "site_code", required=True, metavar="CODE", help="Whose.")
+@click.option("--from", "since", type=DAY, required=True, help="First local day of it.")
+@sheet_options
+@operator_option
+@json_option
+@pass_program
+def print_(
+    program: Program,
+    name: str,
+    site_code: str,
+    since: datetime,
+    html_file: Path | None,
+    pdf_file: Path | None,
+    language: str | None,
+    as_json: bool,
+) -> None:
+    """Write the statement of a shared cost into a file.
+
+    Needs a signed-in operator with the right report.read.
+    """
+
+    async def look() -> tuple[Sheet, ShareRun]:
+        async with program.database() as database:
+            organisation, site, _ = await at_site(program, database, site_code, Right.REPORT_READ)
+            assert site is not None
+            async with database.unit_of_work(read_only=True) as uow:
+                found = await uow.share_runs.find(organisation.id, site.id, name, since.date())
+        issuer = Issuer(organisation.name, site.name, site.time_zone)
+        return share_sheet(found, issuer, Language(language or organisation.language)), found
+
+    sheet, found = run(look())
+    title = f"{found.name} {found.since}"
+    file = write_sheet_file(program, sheet, title, found.created_at, html_file, pdf_file)
+    if as_json:
+        print_json({"name": found.name, "file": str(file)})
 
 
 def _cost(

@@ -1,8 +1,17 @@
-"""Receipts as files: HTML for screens and browsers' printers, PDF for everything else."""
+"""Receipts, bills and statements as files: HTML for screens, PDF for everything else."""
 
 from meterplex.services.receipt_documents.fonts import ReceiptFontError, find_font
-from meterplex.services.receipt_documents.html_page import render_html
-from meterplex.services.receipt_documents.pdf_file import render_pdf
-from meterplex.services.receipt_documents.sheet import Paper
+from meterplex.services.receipt_documents.html_page import render_html, render_sheet_html
+from meterplex.services.receipt_documents.pdf_file import render_pdf, render_sheet_pdf
+from meterplex.services.receipt_documents.sheet import Paper, Sheet
 
-__all__ = ["Paper", "ReceiptFontError", "find_font", "render_html", "render_pdf"]
+__all__ = [
+    "Paper",
+    "ReceiptFontError",
+    "Sheet",
+    "find_font",
+    "render_html",
+    "render_pdf",
+    "render_sheet_html",
+    "render_sheet_pdf",
+]

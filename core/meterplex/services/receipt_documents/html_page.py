@@ -5,7 +5,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from meterplex.domain.receipts import Language, Receipt
-from meterplex.services.receipt_documents.sheet import Paper, write_sheet
+from meterplex.services.receipt_documents.sheet import Paper, Sheet, write_sheet
 
 _LANGUAGE_TAGS = {Language.CHINESE: "zh-CN", Language.ENGLISH: "en"}
 
@@ -28,9 +28,14 @@ def render_html(receipt: Receipt, paper: Paper = Paper.A5) -> str:
     Raises:
         AmountWordsError: the payment is too large to be written in words.
     """
+    return render_sheet_html(write_sheet(receipt), str(receipt.number), paper)
+
+
+def render_sheet_html(sheet: Sheet, number: str, paper: Paper = Paper.A5) -> str:
+    """Return any sheet as a page; equal sheets give equal text."""
     return _template().render(
-        sheet=write_sheet(receipt),
-        number=str(receipt.number),
-        language=_LANGUAGE_TAGS[receipt.language],
+        sheet=sheet,
+        number=number,
+        language=_LANGUAGE_TAGS[sheet.language],
         paper=paper,
     )

@@ -7,6 +7,7 @@ pages of a long receipt, and then drawn line by line.
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -81,12 +82,28 @@ def render_pdf(receipt: Receipt, paper: Paper = Paper.A5, *, font: Path | None =
             file is no font.
         AmountWordsError: the payment is too large to be written in words.
     """
-    sheet = write_sheet(receipt)
+    sheet, number = write_sheet(receipt), str(receipt.number)
+    return render_sheet_pdf(sheet, number, receipt.issued_at, paper, font=font)
+
+
+def render_sheet_pdf(
+    sheet: Sheet,
+    number: str,
+    issued_at: datetime,
+    paper: Paper = Paper.A5,
+    *,
+    font: Path | None = None,
+) -> bytes:
+    """Return any sheet as a PDF file; see :func:`render_pdf`.
+
+    Raises:
+        ReceiptFontError: as there.
+    """
     pdf = FPDF(unit="mm")
     pdf.set_auto_page_break(False)
-    pdf.set_creation_date(receipt.issued_at)
-    pdf.set_title(f"{sheet.title} {receipt.number}")
-    pdf.set_lang(_LANGUAGE_TAGS[receipt.language])
+    pdf.set_creation_date(issued_at)
+    pdf.set_title(f"{sheet.title} {number}")
+    pdf.set_lang(_LANGUAGE_TAGS[sheet.language])
     _choose_font(pdf, sheet, font)
 
     def measure(text: str, size_pt: float) -> float:
@@ -95,7 +112,7 @@ def render_pdf(receipt: Receipt, paper: Paper = Paper.A5, *, font: Path | None =
 
     layout = _LAYOUTS[paper]
     setter = _Typesetter(layout, paper.width_mm - 2 * layout.margin_mm, measure)
-    name = f"{receipt.number} {sheet.copy_mark}".rstrip()
+    name = f"{number} {sheet.copy_mark}".rstrip()
     _draw(pdf, paper, layout, list(setter.lines(sheet)), name)
     content = bytes(pdf.output())
     if isinstance(pdf.current_font, TTFFont):
