@@ -15,7 +15,6 @@ from decimal import Decimal
 from itertools import pairwise
 from statistics import median
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -69,32 +68,18 @@ class Base(DeclarativeBase):
     metadata = tables.metadata
 
 
-class AccountRow(Base):
-    __table__ = money_tables.account
+def row_class(table: sa.Table) -> Any:
+    """Return a class whose objects are rows of a table; its attributes are the columns."""
+    return type(f"{table.name}_row", (Base,), {"__table__": table})
 
 
-class LedgerAccountRow(Base):
-    __table__ = money_tables.ledger_account
-
-
-class ReadingRow(Base):
-    __table__ = tables.reading
-
-
-class ChargedPeriodRow(Base):
-    __table__ = money_tables.charged_period
-
-
-class ChargeRow(Base):
-    __table__ = money_tables.charge
-
-
-class EntryRow(Base):
-    __table__ = money_tables.ledger_entry
-
-
-class PostingRow(Base):
-    __table__ = money_tables.ledger_posting
+AccountRow = row_class(money_tables.account)
+LedgerAccountRow = row_class(money_tables.ledger_account)
+ReadingRow = row_class(tables.reading)
+ChargedPeriodRow = row_class(money_tables.charged_period)
+ChargeRow = row_class(money_tables.charge)
+EntryRow = row_class(money_tables.ledger_entry)
+PostingRow = row_class(money_tables.ledger_posting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +277,7 @@ class Orm:
             period.amount_units = bill.total_units
             await session.commit()
 
-    def rate(self, readings: Sequence[ReadingRow]) -> tuple[Bill, tuple[datetime, Decimal]]:
+    def rate(self, readings: Sequence[Any]) -> tuple[Bill, tuple[datetime, Decimal]]:
         """Return the bill so far, and time and value of the reading before the last."""
         shown = [(BEGIN, OPENING)]
         shown += [(each.read_at, ACTIVE_ENERGY_IMPORT.from_steps(each.value)) for each in readings]
@@ -302,9 +287,7 @@ class Orm:
         usage = Usage.of(intervals, service=(BEGIN, shown[-1][0]))
         return self.rater.rate(usage).bills[0], shown[-2]
 
-    async def post(
-        self, session: AsyncSession, account: AccountRow, amount: int, at: datetime
-    ) -> UUID:
+    async def post(self, session: AsyncSession, account: Any, amount: int, at: datetime) -> Any:
         owed = await self.ledger_account(session, LedgerKind.RECEIVABLE, f"{account.id}/utility")
         revenue = await self.ledger_account(session, LedgerKind.REVENUE, ELECTRICITY)
         entry = EntryRow(
@@ -336,9 +319,7 @@ class Orm:
         await session.flush()
         return entry.id
 
-    async def ledger_account(
-        self, session: AsyncSession, kind: LedgerKind, subject: str
-    ) -> LedgerAccountRow:
+    async def ledger_account(self, session: AsyncSession, kind: LedgerKind, subject: str) -> Any:
         found = (
             await session.scalars(
                 sa.select(LedgerAccountRow)
