@@ -36,7 +36,6 @@ from meterplex.settings import (
     HttpSettings,
     NoticeSettings,
     Settings,
-    SupplySettings,
 )
 from meterplex.simulator.estate import BusinessClock, SimulatedEstate
 from meterplex.simulator.precise_loop import precise_loop
@@ -123,14 +122,14 @@ async def _run(program: Program, options: DemoOptions) -> Telling:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="meterplex-demo-"))
         )
         settings = _settings(program.settings, folder, options)
+        listener = listen(settings)
+        await migrations.upgrade(settings.db.url)
+        database = await stack.enter_async_context(await Database.open(settings.db.url))
         clock = BusinessClock.starting(STARTS_AT, options.speed)
         simulated = SimulatedEstate(program.plugins, clock, options.seed)
         stack.push_async_callback(simulated.close)
         estate = await DemoEstate.open(simulated)
         simulated.start()
-        listener = listen(settings)
-        await migrations.upgrade(settings.db.url)
-        database = await stack.enter_async_context(await Database.open(settings.db.url))
         report = await _import(program, database, folder / "estate.toml", estate)
         operator = await _add_operator(database, clock.now())
         plugins, wall = program.plugins, clock.now
@@ -193,6 +192,6 @@ def _settings(settings: Settings, folder: Path, options: DemoOptions) -> Setting
         db=DatabaseSettings(f"sqlite:///{file}"),
         http=HttpSettings(settings.http.host, options.port),
         # The supply loop has to look at the clock every few minutes, in business time.
-        supply=SupplySettings(sweep_s=min(60 / options.speed, 20.0)),
+        supply=msgspec.structs.replace(settings.supply, sweep_s=min(60 / options.speed, 20.0)),
         notices=NoticeSettings(str(folder / "notices.jsonl")),
     )

@@ -152,7 +152,7 @@ class Home:
             metered = [each for each in charges if each.kind is ChargeKind.METERED]
             if metered:
                 total = sum(charge.amount_units for charge in metered)
-                return f"{len(metered)} charges, {format_amount(total, CURRENCY)} {CURRENCY}"
+                return f"{format_amount(total, CURRENCY)} {CURRENCY} so far"
 
     async def _pay(self, amount: str, what: str) -> OrderId:
         scene, self._before = self.scene, await self.scene.device(HOME).read_credit()
