@@ -135,40 +135,26 @@ class Reports(Repository):
 
     async def given_back(self, span: ReportSpan) -> tuple[RefundRow, ...]:
         """Return refunds, reversals of payments and payouts, each in its line, oldest first."""
-        entry, account = tables.ledger_entry, tables.account
-        side = _sides((LedgerKind.CASH, LedgerKind.REFUND_PAYABLE), span)
-        cash = side.c.kind == LedgerKind.CASH
+        account, entry = tables.account, tables.ledger_entry.c
+        side = _sides(span, (LedgerKind.CASH, LedgerKind.REFUND_PAYABLE), *_GIVEN_BACK)
+        cash = side.c.ledger_kind == LedgerKind.CASH
+        about = [side.c[column.name] for column in (entry.booked_at, entry.kind, entry.order_id)]
+        about += [side.c[column.name] for column in (entry.operator, entry.memo, entry.currency)]
         query = (
             sa.select(
-                entry.c.booked_at.label("at"),
-                entry.c.kind,
+                *about,
                 site_table.c.code.label("site"),
                 account.c.number.label("account"),
-                entry.c.order_id,
-                entry.c.operator,
-                entry.c.memo,
-                entry.c.currency,
                 sa.func.max(sa.case((cash, side.c.subject), else_="")).label("method"),
                 _sum(sa.case((cash, 0), else_=side.c.change)).label("payable_units"),
                 _sum(sa.case((cash, side.c.change), else_=0)).label("paid_units"),
             )
-            .select_from(entry)
-            .join(side, side.c.entry_id == entry.c.id)
-            .join(account, _same(account, span, entry.c.account_id))
+            .select_from(side)
+            .join(account, _same(account, span, side.c.account_id))
             .join(site_table, _same(site_table, span, account.c.site_id))
-            .where(*_booked(span), entry.c.kind.in_(_GIVEN_BACK), *_of_scope(account, span))
-            .group_by(
-                entry.c.id,
-                entry.c.booked_at,
-                entry.c.kind,
-                site_table.c.code,
-                account.c.number,
-                entry.c.order_id,
-                entry.c.operator,
-                entry.c.memo,
-                entry.c.currency,
-            )
-            .order_by(entry.c.booked_at, entry.c.id)
+            .where(*_of_scope(account, span))
+            .group_by(side.c.id, *about, site_table.c.code, account.c.number)
+            .order_by(side.c.booked_at, side.c.id)
         )
         return tuple(_refund_row(row) for row in await self._rows(query))
 
@@ -240,50 +226,75 @@ def _booked(span: ReportSpan) -> tuple[sa.ColumnElement[bool], ...]:
 # -- cash --------------------------------------------------------------------------------------
 
 
-def _sides(kinds: Collection[LedgerKind], span: ReportSpan) -> sa.Subquery:
-    """Return both sides of all postings at some kinds of ledger account, credits above zero."""
-    posting, ledger = tables.ledger_posting.c, tables.ledger_account
+def _sides(span: ReportSpan, at: Collection[LedgerKind], *kinds: EntryKind) -> sa.Subquery:
+    """Return the changes of ledger accounts ``at`` some kinds, with the entries they are of.
+
+    Args:
+        kinds: of entries; all when none is given.
+    """
+    entry, ledger = tables.ledger_entry, tables.ledger_account
+    where = [*_booked(span), ledger.c.kind.in_(at)]
+    where += [entry.c.kind.in_(kinds)] if kinds else []
     queries = [
-        sa.select(
-            posting.entry_id,
-            ledger.c.kind,
-            ledger.c.subject,
-            (posting.amount_units * sign).label("change"),
-        )
-        .join_from(
-            tables.ledger_posting,
+        _postings_of_entries(*entry.c, ledger.c.kind.label("ledger_kind"), ledger.c.subject, change)
+        .join(
             ledger,
-            sa.and_(ledger.c.organisation_id == posting.organisation_id, ledger.c.id == side),
+            sa.and_(
+                ledger.c.organisation_id == span.organisation_id,
+                ledger.c.id == _not_by_index(side),
+            ),
         )
-        .where(posting.organisation_id == span.organisation_id, ledger.c.kind.in_(kinds))
-        for side, sign in ((posting.credit_id, 1), (posting.debit_id, -1))
+        .where(*where)
+        for side, change in _BOTH_SIDES
     ]
     return sa.union_all(*queries).subquery("side")
 
 
+_BOTH_SIDES: Final = (
+    (tables.ledger_posting.c.credit_id, tables.ledger_posting.c.amount_units.label("change")),
+    (tables.ledger_posting.c.debit_id, (-tables.ledger_posting.c.amount_units).label("change")),
+)
+
+
+def _postings_of_entries(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    entry, posting = tables.ledger_entry, tables.ledger_posting
+    same = sa.and_(
+        posting.c.organisation_id == entry.c.organisation_id, posting.c.entry_id == entry.c.id
+    )
+    return sa.select(*columns).select_from(entry).join(posting, same)
+
+
+def _not_by_index(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a column so that no index on it is used.
+
+    SQLite, which has no statistics, would begin with the few cash accounts and walk through their
+    postings of all time; it is to begin with the entries of the span.
+    """
+    return sa.func.coalesce(column, column)
+
+
 def _cash_moved(span: ReportSpan, *, with_channel: bool) -> sa.Subquery:
     """Return the changes of cash with all that they can be told apart by; debits above zero."""
-    entry, account, order = tables.ledger_entry, tables.account, tables.credit_order
-    side = _sides((LedgerKind.CASH,), span)
+    account, order = tables.account, tables.credit_order
+    side = _sides(span, (LedgerKind.CASH,))
     channel = sa.func.coalesce(order.c.channel, "") if with_channel else sa.literal("")
     query = (
         sa.select(
-            entry.c.id.label("entry_id"),
-            entry.c.booked_at,
-            entry.c.operator.label(TakingsBy.CASHIER.value),
+            side.c.id.label("entry_id"),
+            side.c.booked_at,
+            side.c.operator.label(TakingsBy.CASHIER.value),
             channel.label(TakingsBy.CHANNEL.value),
             side.c.subject.label(TakingsBy.METHOD.value),
-            entry.c.currency,
-            (entry.c.kind == EntryKind.REVERSAL).label("reversal"),
+            side.c.currency,
+            (side.c.kind == EntryKind.REVERSAL).label("reversal"),
             (-side.c.change).label("taken"),
         )
-        .select_from(entry)
-        .join(side, side.c.entry_id == entry.c.id)
-        .join(account, _same(account, span, entry.c.account_id))
-        .where(*_booked(span), *_of_scope(account, span))
+        .select_from(side)
+        .join(account, _same(account, span, side.c.account_id))
+        .where(*_of_scope(account, span))
     )
     if with_channel:
-        query = query.outerjoin(order, _same(order, span, entry.c.order_id))
+        query = query.outerjoin(order, _same(order, span, side.c.order_id))
     return query.subquery("moved")
 
 
@@ -322,42 +333,43 @@ def _takings_row(row: sa.RowMapping) -> TakingsRow:
 def _changes_since(span: ReportSpan) -> sa.Subquery:
     """Return by how much ledger accounts changed in a span, by cause, and after it."""
     entry = tables.ledger_entry.c
-    change = _changes(span.organisation_id)
-    within = entry.booked_at < span.end
+    each = _changes(
+        entry.kind,
+        (entry.booked_at < span.end).label("within"),
+        where=(
+            entry.organisation_id == span.organisation_id,
+            entry.booked_at >= span.start,
+        ),
+    )
 
     def changed(kinds: Collection[EntryKind], name: str) -> sa.ColumnElement[Any]:
-        which = sa.and_(within, entry.kind.in_(kinds))
-        return _sum(sa.case((which, change.c.change))).label(name)
+        which = sa.and_(each.c.within, each.c.kind.in_(kinds))
+        return _sum(sa.case((which, each.c.change))).label(name)
 
-    query = (
-        sa.select(
-            change.c.ledger_id,
-            _sum(sa.case((within, 0), else_=change.c.change)).label("after"),
-            _sum(sa.case((within, change.c.change))).label("within"),
-            changed((EntryKind.PAYMENT,), "paid"),
-            changed((EntryKind.REVERSAL,), "reversed"),
-            changed(_USED, "used"),
-            changed(_FEES, "fees"),
-            changed(_RETURNED, "returned"),
-        )
-        .join_from(tables.ledger_entry, change, change.c.entry_id == entry.id)
-        .where(entry.organisation_id == span.organisation_id, entry.booked_at >= span.start)
-        .group_by(change.c.ledger_id)
-    )
+    query = sa.select(
+        each.c.ledger_id,
+        _sum(sa.case((each.c.within, 0), else_=each.c.change)).label("after"),
+        _sum(sa.case((each.c.within, each.c.change))).label("within"),
+        changed((EntryKind.PAYMENT,), "paid"),
+        changed((EntryKind.REVERSAL,), "reversed"),
+        changed(_USED, "used"),
+        changed(_FEES, "fees"),
+        changed(_RETURNED, "returned"),
+    ).group_by(each.c.ledger_id)
     return query.subquery("changed")
 
 
-def _changes(organisation_id: OrganisationId) -> sa.Subquery:
-    posting = tables.ledger_posting.c
-    queries = [
-        sa.select(
-            posting.entry_id,
-            side.label("ledger_id"),
-            (posting.amount_units * sign).label("change"),
-        ).where(posting.organisation_id == organisation_id)
-        for side, sign in ((posting.credit_id, 1), (posting.debit_id, -1))
+def _changes(*by: sa.ColumnElement[Any], where: Collection[sa.ColumnElement[bool]]) -> sa.Subquery:
+    """Return the sums of the changes of ledger accounts by entries, told apart ``by`` columns."""
+    sums = [
+        _postings_of_entries(
+            *by, side.label("ledger_id"), sa.func.sum(change.element).label("change")
+        )
+        .where(*where)
+        .group_by(*by, side)
+        for side, change in _BOTH_SIDES
     ]
-    return sa.union_all(*queries).subquery("change")
+    return sa.union_all(*sums).subquery("each")
 
 
 def _movement_columns(owned: sa.Subquery, changed: sa.Subquery) -> list[sa.ColumnElement[Any]]:
@@ -383,9 +395,18 @@ def _balance_row(row: sa.RowMapping) -> BalanceRow:
 
 
 def _refund_row(row: sa.RowMapping) -> RefundRow:
-    names = (name for name in RefundRow.__dataclass_fields__ if name != "figures")
-    figures = PaidBack(int(row["payable_units"]), int(row["paid_units"]))
-    return RefundRow(**{name: row[name] for name in names}, figures=figures)
+    return RefundRow(
+        at=row["booked_at"],
+        kind=row["kind"],
+        site=row["site"],
+        account=row["account"],
+        order_id=row["order_id"],
+        operator=row["operator"],
+        method=row["method"],
+        memo=row["memo"],
+        currency=row["currency"],
+        figures=figures_from(PaidBack, row),
+    )
 
 
 # -- trial balance -----------------------------------------------------------------------------
@@ -394,19 +415,17 @@ def _refund_row(row: sa.RowMapping) -> RefundRow:
 def _changes_by_period(organisation_id: OrganisationId, start: date, end: date) -> sa.Subquery:
     """Return the debits and credits of ledger accounts in periods, and the change after them."""
     entry = tables.ledger_entry.c
-    change = _changes(organisation_id)
-    moved, within = change.c.change, entry.period < end
-    query = (
-        sa.select(
-            change.c.ledger_id,
-            _sum(sa.case((sa.and_(within, moved < 0), -moved))).label("debit"),
-            _sum(sa.case((sa.and_(within, moved > 0), moved))).label("credit"),
-            _sum(sa.case((within, 0), else_=moved)).label("after"),
-        )
-        .join_from(tables.ledger_entry, change, change.c.entry_id == entry.id)
-        .where(entry.organisation_id == organisation_id, entry.period >= start)
-        .group_by(change.c.ledger_id)
+    each = _changes(
+        (entry.period < end).label("within"),
+        where=(entry.organisation_id == organisation_id, entry.period >= start),
     )
+    moved, within = each.c.change, each.c.within
+    query = sa.select(
+        each.c.ledger_id,
+        _sum(sa.case((sa.and_(within, moved < 0), -moved))).label("debit"),
+        _sum(sa.case((sa.and_(within, moved > 0), moved))).label("credit"),
+        _sum(sa.case((within, 0), else_=moved)).label("after"),
+    ).group_by(each.c.ledger_id)
     return query.subquery("changed")
 
 
