@@ -84,7 +84,9 @@ class Office:
     def _twin(self, serial: str) -> Any:
         model = models.dtsy1352()
         assert model.twin is not None
-        settings = {each.name: each.default for each in model.twin_settings}
+        settings = {
+            each.name: each.default for each in model.twin_settings if each.default is not None
+        }
         settings |= {"serial": serial, "remaining": "0", "purchase_count": "0"}
         twin: Any = model.twin("1", settings | {"count_checked": "true"}, 1)
         twin.advance(NOON)

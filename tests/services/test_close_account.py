@@ -240,24 +240,26 @@ async def _rich_account(office: Office) -> Account:
 
 
 async def _close_to_the_end(office: Office, account: Account, database: Any = None) -> None:
+    waiting = ""
     for _ in range(3):
         closing = await close(office, account, database, payout_method="cash")
         if closing.closed:
             return
+        waiting = closing.waiting
         await office.deliver(0)
-    raise AssertionError(closing.waiting)
+    raise AssertionError(waiting)
 
 
-@pytest.mark.parametrize("durable", [False, True], ids=["before", "after"])
 async def test_closing_goes_on_after_a_crash_at_any_commit(
-    sqlite_template: Path, tmp_path: Path, durable: bool
+    sqlite_template: Path, tmp_path: Path
 ) -> None:
+    # After one commit is as before the next: what is durable is the same.
     number, crashed = 0, True
     while crashed:
         number += 1
         async with sqlite_office(sqlite_template, tmp_path) as office:
             account = await _rich_account(office)
-            dying = CrashingDatabase(office.database, number, durable=durable)
+            dying = CrashingDatabase(office.database, number, durable=True)
             try:
                 await _close_to_the_end(office, account, dying)
                 crashed = False
