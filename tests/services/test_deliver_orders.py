@@ -310,8 +310,13 @@ POINTS = [
 
 
 @pytest.mark.parametrize("moment", Moment)
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("checked", ["true", "false"], ids=["count-checked", "blind"])
+@pytest.mark.parametrize(
+    ("point", "checked"),
+    [
+        *(pytest.param(point, "true", id=f"{point}-count-checked") for point in POINTS),
+        *(pytest.param(point, "false", id=f"{point}-blind") for point in POINTS[1:4]),
+    ],
+)
 async def test_program_that_ends_anywhere_loses_and_doubles_nothing(
     database: Database, estate: Estate, point: CrashPoint, moment: Moment, checked: str
 ) -> None:

@@ -194,6 +194,7 @@ async def test_hoard_limit_of_the_wallet_is_the_sites_where_there_is_no_other(
 Change = Callable[[VendRequest], VendRequest]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("change", "error", "field"),
     [
@@ -238,6 +239,7 @@ async def test_bad_input_is_named_and_nothing_is_booked(
     assert await desk.balances() == {}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("state", "error"),
     [
@@ -256,6 +258,7 @@ async def test_account_that_is_not_open_takes_no_payment(
     assert await desk.balances() == {}
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("mode", [AccountMode.CARD, AccountMode.TOKEN])
 async def test_credit_that_travels_otherwise_is_not_sent_over_the_line(
     database: Database, estate: Estate, mode: AccountMode
