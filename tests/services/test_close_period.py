@@ -1,5 +1,6 @@
 """Closing months: in order, for ever; what comes late stands in the open one."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -91,6 +92,26 @@ async def test_months_are_closed_in_order_and_once(tenancy: Tenancy) -> None:
     await close(tenancy, AUGUST)
     with pytest.raises(MoneyConflictError, match="before 2026-09"):
         await close(tenancy, date(2026, 6, 1))
+
+
+async def test_closing_waits_for_who_is_booking(tenancy: Tenancy) -> None:
+    async with tenancy.database.unit_of_work() as uow:
+        await book(
+            uow,
+            tenancy.estate.site,
+            EntryKind.ADJUSTMENT,
+            [Posting(customer(tenancy.account.id), revenue("electricity"), 7)],
+            currency="CNY",
+            at=BEGIN,
+            operator="anna",
+        )
+        closing = asyncio.create_task(close(tenancy, JULY))
+        done, _ = await asyncio.wait({closing}, timeout=0.3)
+        assert not done
+        await uow.commit()
+    closed = await closing
+    assert closed["CNY revenue:electricity"] == 10_0007
+    assert await balance_until(tenancy, AUGUST) == closed
 
 
 async def test_dry_run_closes_nothing(tenancy: Tenancy) -> None:
