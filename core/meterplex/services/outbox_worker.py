@@ -37,14 +37,12 @@ class OutboxWorker:
         handlers: by topic; messages of other topics are left alone.
         wall: current time in UTC.
         poll_s: how often the outbox is looked at.
-        on_handled: told of every message that was done or put off.
     """
 
     database: Database
     handlers: Mapping[str, Handler]
     wall: Callable[[], datetime]
     poll_s: float = 0.5
-    on_handled: Callable[[OutboxMessage], None] = lambda _: None
     _busy: dict[str, asyncio.Task[int]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -121,7 +119,6 @@ class OutboxWorker:
             if not await self._handle(message):
                 failed.add(key)
             handled += 1
-            self.on_handled(message)
         return handled
 
     async def _handle(self, message: OutboxMessage) -> bool:

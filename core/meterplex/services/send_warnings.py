@@ -101,6 +101,8 @@ async def note_on_paper(
     """
     async with database.unit_of_work() as uow:
         notice = await uow.notices.get(organisation_id, notice_id)
+        if notice.account_id is not None:
+            await uow.accounts.lock(organisation_id, notice.account_id)
         if notice.state in COUNTED:
             raise MoneyConflictError("notice", f"it is {notice.state} already")
         brought = replace(notice, state=WarningState.ON_PAPER, notifier="paper", sent_at=at)
