@@ -28,7 +28,7 @@ from meterplex.domain.estate import (
 from meterplex.domain.ledger import EntryKind, LedgerAccount, Posting, cash, customer
 from meterplex.domain.readings import Reading, ReadingQuality, ReadingSource
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, ELECTRICITY, RegisterType
-from meterplex.domain.tariff import Rater, TariffVersion, Usage
+from meterplex.domain.tariff import TariffVersion
 from meterplex.services.bookkeeping import book, find_discrepancies
 from meterplex.services.charge_readings import ChargingOutcome, charge_meters
 from meterplex.services.tariff_document import tariff_digest, tariff_to_text
@@ -130,7 +130,7 @@ class Tenancy:
             )
             for charge in charges:
                 assert charge.amount_units == sum(line["amount_units"] for line in charge.lines)
-                assert (charge.entry_id is None) == (charge.amount_units == 0) or charge.lines
+                assert charge.entry_id is not None or charge.amount_units == 0
 
 
 async def publish(database: Database, estate: Estate, *versions: TariffVersion) -> None:
@@ -212,11 +212,6 @@ async def close_account(tenancy: Tenancy) -> None:
     async with tenancy.database.unit_of_work() as uow:
         await uow.accounts.replace(replace(tenancy.account, state=AccountState.CLOSED))
         await uow.commit()
-
-
-def bill_units(tariff: TariffVersion, usage: Usage) -> int:
-    """What use costs, rated at once."""
-    return Rater(tariff).rate(usage).total_units
 
 
 def total(charges: Iterable[Charge]) -> int:

@@ -40,9 +40,6 @@ LATER = replace(
 )
 EXAMPLES = 15
 
-Event = tuple[Reading, ...]
-"""Readings that are told together: the revisions of one time stay in order."""
-
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[tuple[float, Decimal, ReadingQuality]], int]:
