@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
-from meterplex.cli.demo.estate import TENANT_METER, DemoEstate
+from meterplex.cli.demo.estate import TENANT_METER, TIME_ZONE, DemoEstate
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.accounts import Account
 from meterplex.domain.estate import Meter, Organisation
@@ -58,6 +59,10 @@ class Scene:
     operator: Operator
     wall: Callable[[], datetime]
     notices: Path
+
+    def local(self, at: datetime | None = None) -> datetime:
+        """Return a time, or the business time now, as the clocks at the sites show it."""
+        return (at or self.wall()).astimezone(ZoneInfo(TIME_ZONE))
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[tuple[UnitOfWork, Organisation]]:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -28,7 +29,7 @@ async def show(story: Story) -> None:
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:
             events = Text("\n".join(["", *await story.newest_events(EVENTS_SHOWN)]), style="dim")
-            tenants = _tenants(await story.scene.tenants())
+            tenants = _tenants(await story.scene.tenants(), story.scene.local())
             shown = Group(_buses(head_end), tenants, events, _steps(story))
             live.update(shown, refresh=True)
             await asyncio.sleep(REFRESH_S)
@@ -41,7 +42,7 @@ async def _show_lines(head_end: HeadEnd, story: Story) -> None:
         lost = sum(bus.lost for bus in buses)
         oldest = max((bus.oldest_age_s or 0.0 for bus in buses), default=0.0)
         for tenant in await story.scene.tenants():
-            tell(_line(tenant))
+            tell(f"{story.scene.local():%a %H:%M} {_line(tenant)}")
         tell(
             f"{len(buses)} buses, {sum(bus.meters for bus in buses)} meters, {lost} lost, "
             f"oldest reading {oldest:.1f} s, {story.telling.progress}"
@@ -69,8 +70,10 @@ def _buses(head_end: HeadEnd) -> Table:
     return table
 
 
-def _tenants(tenants: Iterable[TenantView]) -> Table:
-    table = Table(title="tenants", box=None, pad_edge=False, header_style="bold")
+def _tenants(tenants: Iterable[TenantView], local: datetime) -> Table:
+    table = Table(
+        title=f"tenants on {local:%A at %H:%M}", box=None, pad_edge=False, header_style="bold"
+    )
     for column in ("account", "balance", "supply", "orders", "last notice"):
         table.add_column(column, justify="right" if column == "balance" else "left")
     for each in tenants:

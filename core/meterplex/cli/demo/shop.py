@@ -4,9 +4,8 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
-from zoneinfo import ZoneInfo
 
-from meterplex.cli.demo.estate import SHOP, TENANT_METER, TIME_ZONE
+from meterplex.cli.demo.estate import SHOP, TENANT_METER
 from meterplex.cli.demo.scene import CURRENCY, Scene
 from meterplex.cli.demo.tariffs import shop_tariff
 from meterplex.cli.demo.telling import Chapter, NotAsToldError
@@ -130,14 +129,11 @@ class Shop:
             if str(notice.id) not in self._in_file():
                 raise NotAsToldError(f"notice {notice.id} is not in {self.scene.notices}")
             self._warned_at = sent_at
-            return f"{self._local(sent_at):%H:%M} {notice.text}"
+            return f"{self.scene.local(sent_at):%H:%M} {notice.text}"
 
     def _in_file(self) -> set[str]:
         lines = self.scene.notices.read_text("utf-8").splitlines()
         return {json.loads(line)["id"] for line in lines}
-
-    def _local(self, at: datetime) -> datetime:
-        return at.astimezone(ZoneInfo(TIME_ZONE))
 
     async def _disconnected(self) -> str:
         command = await self._confirmed(CommandKind.DISCONNECT)
@@ -145,13 +141,13 @@ class Shop:
         async with self.scene.look() as (uow, _):
             site = await uow.sites.get(self._meter.organisation_id, self._meter.site_id)
             policy = (await load_parameters(uow, site)).supply
-        sent = self._local(command.sent_at)
+        sent = self.scene.local(command.sent_at)
         if sent - self._warned_at < policy.warning_lead:
             raise NotAsToldError(f"sent {sent - self._warned_at} after the warning")
         if not may_disconnect_at(policy, sent, Holidays()):
             raise NotAsToldError(f"sent at {sent:%H:%M}, outside the window")
         await self._see(connected=False)
-        return f"warned {self._local(self._warned_at):%H:%M}, sent {sent:%H:%M}, its relay is open"
+        return f"warned {self.scene.local(self._warned_at):%H:%M}, sent {sent:%H:%M}, its relay is open"
 
     async def _confirmed(self, kind: CommandKind) -> Command:
         """Wait until the rule's command was read back as done."""

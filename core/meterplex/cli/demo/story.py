@@ -82,7 +82,9 @@ class Story:
             meter = meters.get(MeterId(event.subject_id))
             name = event.subject if meter is None else f"meter {meter.serial}"
             what = f"{event.kind.replace('_', ' ')} {event.code}".rstrip()
-            lines.append(f"{event.at.astimezone():%H:%M:%S} {name} {what} {event.detail}".rstrip())
+            lines.append(
+                f"{self.scene.local(event.at):%H:%M} {name} {what} {event.detail}".rstrip()
+            )
         return lines
 
     # -- steps ---------------------------------------------------------------------------------
