@@ -21,7 +21,7 @@ def demo(*arguments: str, seconds: int) -> tuple[int, dict[str, Any]]:
 
 
 def test_everything_happens_within_a_minute(tmp_path: Path) -> None:
-    code, story = demo("--folder", str(tmp_path), seconds=60)
+    code, story = demo("--folder", str(tmp_path), seconds=50)
     assert [step for step in story["steps"] if not step["seen"]] == []
     assert len(story["steps"]) == 22
     assert (code, story["complete"]) == (0, True)
