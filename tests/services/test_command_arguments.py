@@ -81,3 +81,10 @@ def test_arguments_that_cannot_be_are_named(
 ) -> None:
     with pytest.raises(SettingsError, match=named):
         check_arguments(kind, arguments)
+
+
+@pytest.mark.parametrize("until", ["soon", "2026-11-20T18:00"], ids=["no time", "no offset"])
+def test_disconnect_ends_at_a_time_with_its_offset(until: str) -> None:
+    check_arguments(CommandKind.DISCONNECT, {"until": "2026-11-20T18:00+08:00"})
+    with pytest.raises(SettingsError, match="until"):
+        check_arguments(CommandKind.DISCONNECT, {"until": until})

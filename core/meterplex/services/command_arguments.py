@@ -35,8 +35,7 @@ def check_arguments(kind: CommandKind, arguments: Mapping[str, str]) -> None:
             parse_limits(arguments)
         case CommandKind.WRITE_CALENDAR:
             parse_calendar(arguments)
-        case CommandKind.DISCONNECT:
-            _expect_keys(arguments, ["until"])
+        case CommandKind.DISCONNECT if arguments.keys() <= {"until"}:
             _check_time(arguments.get("until"))
         case _ if arguments:
             raise SettingsError(f"{kind} takes no {', '.join(arguments)}")
