@@ -147,7 +147,8 @@ class Shop:
         if not may_disconnect_at(policy, sent, Holidays()):
             raise NotAsToldError(f"sent at {sent:%H:%M}, outside the window")
         await self._see(connected=False)
-        return f"warned {self.scene.local(self._warned_at):%H:%M}, sent {sent:%H:%M}, its relay is open"
+        warned = self.scene.local(self._warned_at)
+        return f"warned {warned:%H:%M}, sent {sent:%H:%M}, its relay is open"
 
     async def _confirmed(self, kind: CommandKind) -> Command:
         """Wait until the rule's command was read back as done."""
