@@ -285,8 +285,10 @@ class AccountReports(Repository):
             for row in await self._rows(query)
         )
 
-    def _owned(self, span: ReportSpan) -> sa.Subquery:
-        return owned_ledger_accounts(span.organisation_id, postgresql=self._postgresql)
+    def _owned(self, span: ReportSpan) -> sa.CTE:
+        """Return whose each ledger account is, worked out once and not for each account."""
+        query = owned_ledger_accounts(span.organisation_id, postgresql=self._postgresql)
+        return query.cte("owned").prefix_with("MATERIALIZED")
 
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -18,7 +18,7 @@ OWED: Final = (LedgerKind.RECEIVABLE, LedgerKind.DEBT)
 _UUID_LENGTH: Final = 36
 
 
-def owned_ledger_accounts(organisation_id: OrganisationId, *, postgresql: bool) -> sa.Subquery:
+def owned_ledger_accounts(organisation_id: OrganisationId, *, postgresql: bool) -> sa.Select[Any]:
     """Return what accounts have and owe, with the owner (``account_id``) and ``binding_id``.
 
     A subject begins with the identifier of an account, a binding or a debt plan.
@@ -32,7 +32,7 @@ def owned_ledger_accounts(organisation_id: OrganisationId, *, postgresql: bool) 
         (ledger.kind == LedgerKind.DEBT, planned.c.account_id),
         else_=key,
     )
-    query = (
+    return (
         sa.select(
             ledger.id,
             ledger.kind,
@@ -56,7 +56,6 @@ def owned_ledger_accounts(organisation_id: OrganisationId, *, postgresql: bool) 
         )
         .where(ledger.organisation_id == organisation_id, ledger.kind.in_((*CREDIT, *OWED)))
     )
-    return query.subquery("owned")
 
 
 def _leading_uuid(

@@ -107,7 +107,9 @@ class Reports(Repository):
 
     async def movements(self, span: ReportSpan) -> tuple[BalanceRow, ...]:
         """Return how accounts stood, what happened, and how they stand then, by account."""
-        owned = owned_ledger_accounts(span.organisation_id, postgresql=self._postgresql)
+        owned = owned_ledger_accounts(span.organisation_id, postgresql=self._postgresql).subquery(
+            "owned"
+        )
         changed = _changes_since(span)
         query = (
             sa.select(
@@ -232,22 +234,36 @@ def _sides(span: ReportSpan, at: Collection[LedgerKind], *kinds: EntryKind) -> s
     Args:
         kinds: of entries; all when none is given.
     """
-    entry, ledger = tables.ledger_entry, tables.ledger_account
-    where = [*_booked(span), ledger.c.kind.in_(at)]
-    where += [entry.c.kind.in_(kinds)] if kinds else []
-    queries = [
-        _postings_of_entries(*entry.c, ledger.c.kind.label("ledger_kind"), ledger.c.subject, change)
+    entry, ledger, posting = tables.ledger_entry, tables.ledger_account, tables.ledger_posting
+    where = [*_booked(span), *([entry.c.kind.in_(kinds)] if kinds else [])]
+    booked = sa.select(entry).where(*where).cte("booked").prefix_with("MATERIALIZED")
+    debit, credit = _not_by_index(posting.c.debit_id), _not_by_index(posting.c.credit_id)
+    amount = posting.c.amount_units
+    query = (
+        sa.select(
+            *booked.c,
+            ledger.c.kind.label("ledger_kind"),
+            ledger.c.subject,
+            sa.case((ledger.c.id == posting.c.credit_id, amount), else_=-amount).label("change"),
+        )
+        .select_from(booked)
+        .join(
+            posting,
+            sa.and_(
+                posting.c.organisation_id == span.organisation_id,
+                posting.c.entry_id == booked.c.id,
+            ),
+        )
         .join(
             ledger,
             sa.and_(
                 ledger.c.organisation_id == span.organisation_id,
-                ledger.c.id == _not_by_index(side),
+                ledger.c.id.in_([debit, credit]),
             ),
         )
-        .where(*where)
-        for side, change in _BOTH_SIDES
-    ]
-    return sa.union_all(*queries).subquery("side")
+        .where(ledger.c.kind.in_(at))
+    )
+    return query.subquery("side")
 
 
 _BOTH_SIDES: Final = (
@@ -259,7 +275,8 @@ _BOTH_SIDES: Final = (
 def _postings_of_entries(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     entry, posting = tables.ledger_entry, tables.ledger_posting
     same = sa.and_(
-        posting.c.organisation_id == entry.c.organisation_id, posting.c.entry_id == entry.c.id
+        posting.c.organisation_id == entry.c.organisation_id,
+        posting.c.entry_id == entry.c.id,
     )
     return sa.select(*columns).select_from(entry).join(posting, same)
 
@@ -267,8 +284,8 @@ def _postings_of_entries(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
 def _not_by_index(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Return a column so that no index on it is used.
 
-    SQLite, which has no statistics, would begin with the few cash accounts and walk through their
-    postings of all time; it is to begin with the entries of the span.
+    SQLite, which has no statistics, would begin with the few cash accounts, or with all postings,
+    and look up their entries; it is to begin with the entries of the span.
     """
     return sa.func.coalesce(column, column)
 
