@@ -26,6 +26,7 @@ from meterplex.services.charge_fees import (
 from meterplex.services.check_books import check_books
 from meterplex.services.money_errors import MoneyConflictError, MoneyInputError
 from meterplex.services.vend_credit import VendRequest, vend_credit
+from meterplex.services.watch_fees import FeeWatch
 
 if TYPE_CHECKING:
     from tests.conftest import Estate
@@ -210,3 +211,14 @@ def test_period_is_read_by_its_name() -> None:
     assert parse_fee_period("half_year", "period") is FeePeriod.HALF_YEAR
     with pytest.raises(MoneyInputError, match="expected one of month"):
         parse_fee_period("fortnight", "period")
+
+
+async def test_fees_are_claimed_by_themselves_when_their_day_comes(tenancy: Tenancy) -> None:
+    await agree(tenancy)
+    last_of_july = datetime(2026, 7, 31, 15, 59, tzinfo=UTC)  # 23:59 in Shanghai
+    first_of_august = datetime(2026, 7, 31, 16, tzinfo=UTC)
+    times = iter((last_of_july, last_of_july, first_of_august, first_of_august))
+    watch = FeeWatch(tenancy.database, lambda: next(times))
+    claimed = [await watch.run_once() for _ in range(4)]
+    assert claimed == [1, 0, 1, 0]
+    assert [bill.since for bill in await stored(tenancy)] == [date(2026, 7, 1), date(2026, 8, 1)]

@@ -102,6 +102,7 @@ async def working(
                 group.create_task(head_end.run()),
                 group.create_task(workers.outbox.run()),
                 group.create_task(workers.supply.run()),
+                group.create_task(workers.fees.run()),
             ]
             yield
             for task in tasks:

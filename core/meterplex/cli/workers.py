@@ -1,4 +1,4 @@
-"""What a running program does beside its head-end: the outbox and the supply loop, put together."""
+"""What a running program does beside its head-end: outbox, supply loop and fees, put together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from meterplex.services.notify import FileNotifier, Notifier, notice_handler
 from meterplex.services.outbox_worker import Handler, OutboxWorker
 from meterplex.services.tariff_book import TariffBook
 from meterplex.services.tell_plugins import account_event_handler
+from meterplex.services.watch_fees import FeeWatch
 from meterplex.services.watch_supply import SupplyWatch
 from meterplex.services.write_limits import limits_handler
 from meterplex.settings import Settings, SupplySettings
@@ -31,6 +32,7 @@ class Workers:
 
     outbox: OutboxWorker
     supply: SupplyWatch
+    fees: FeeWatch
 
 
 def make_workers(
@@ -56,7 +58,9 @@ def make_workers(
         FIRST_READING: first_reading_handler(database, wall),
     }
     return Workers(
-        OutboxWorker(database, handlers, wall), SupplyWatch(loop, wall, settings.supply.sweep_s)
+        OutboxWorker(database, handlers, wall),
+        SupplyWatch(loop, wall, settings.supply.sweep_s),
+        FeeWatch(database, wall),
     )
 
 
