@@ -85,7 +85,8 @@ class Books:
                 installed.bought == proven,
                 f"I4: {proven} units booked, {installed.bought} in the meter",
             )
-        if self.home.world.count_checked and self.home.world.sole_seller:
+        waits = self.home.run(self.home.frozen())
+        if self.home.world.count_checked and self.home.world.sole_seller and not waits:
             stuck = [
                 order.state
                 for order in orders

@@ -552,6 +552,12 @@ class Household:
         self.installed = self._install(meter, 0)
         self.binding_id = binding_id
 
+    async def frozen(self) -> bool:
+        """Tell whether a swap or a closing has begun."""
+        async with self.database.unit_of_work(read_only=True) as uow:
+            binding = await uow.bindings.get(self.organisation_id, self.binding_id)
+        return binding.frozen
+
     async def balance(self, account: LedgerAccount) -> int:
         async with self.database.unit_of_work(read_only=True) as uow:
             found = await uow.ledger.balances(self.organisation_id, "CNY", [account])

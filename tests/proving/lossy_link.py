@@ -39,6 +39,7 @@ class Fate(Enum):
     ANSWER_DAMAGED = "answer damaged"
     NOT_SENT = "not sent"
     KILLED_BEFORE = "killed before the first byte"
+    KILLED_BETWEEN = "killed between the first byte and the last"
     KILLED_AFTER = "killed after the last byte"
 
 
@@ -133,6 +134,9 @@ class LossyLink(TwinLink):
             raise Killed(fate.value)
         frame = SentFrame(order, count, change_units, attempt.request)
         self._check_amount(frame)
+        if fate is Fate.KILLED_BETWEEN:
+            self.device(frame.burst[:-1])
+            raise Killed(fate.value)
         self.sent.append(frame)
         return self._carry(frame, self._possible(fate, sells=sells))
 

@@ -20,7 +20,8 @@ from meterplex.domain.prepayment import (
 from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.domain.prepayment.evidence import total_moved
 from meterplex.services.deliver_orders import CreditMeter, OrderDelivery
-from meterplex.services.order_evidence import LinkFacts
+from meterplex.services.meter_wallets import currency_amount
+from meterplex.services.order_evidence import DIRECT, LinkFacts
 
 
 def forgets_the_count(right: PrepaymentRules) -> PrepaymentRules:
@@ -83,12 +84,13 @@ class SendsFirst(OrderDelivery):
     """Sends, and then writes down that it was going to."""
 
     async def attempt(
-        self, order: CreditOrder, meter: CreditMeter, link: LinkFacts = LinkFacts()
+        self, order: CreditOrder, meter: CreditMeter, link: LinkFacts = DIRECT
     ) -> CreditOrder:
         if order.state is OrderState.PAID:
             wallet = await meter.read_credit()
-            from_units = order.deliver_units // 10_000
-            await meter.deliver_credit(wallet.purchase_count + 1, from_units)  # type: ignore[arg-type]
+            await meter.deliver_credit(
+                wallet.purchase_count + 1, currency_amount(order.deliver_units)
+            )
         return await super().attempt(order, meter, link)
 
 

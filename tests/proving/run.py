@@ -6,7 +6,7 @@ The same steps are taken by the state machines, which choose them, and by the wr
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from tests.proving.books import Books, change_of
 from tests.proving.household import YUAN, Household
@@ -21,6 +21,13 @@ from meterplex.services.money_errors import MoneyError
 from meterplex.services.swap_meter import SwapStep
 
 Work = Coroutine[Any, Any, Any]
+
+KILLS_ON_THE_WIRE: Final = {
+    Fate.KILLED_BEFORE.value: ("before first_byte",),
+    Fate.KILLED_BETWEEN.value: ("after first_byte", "before last_byte"),
+    Fate.KILLED_AFTER.value: ("after last_byte", "before answer_read"),
+}
+"""Crash points that only the link can hit."""
 
 
 @dataclass
@@ -37,8 +44,8 @@ class Run:
         """Do something; a crash is followed by a start, a refusal by nothing."""
         try:
             return self.home.run(work)
-        except Killed:
-            self.home.hits.add("killed")
+        except Killed as killed:
+            self.home.hits.add(*KILLS_ON_THE_WIRE.get(str(killed), ()), "killed")
             self.home.run(self.home.restart())
         except MoneyError as error:
             self.home.hits.add(f"refused {error.field}")
@@ -199,9 +206,10 @@ class Run:
             raise InvariantError("I21: credit stays with the old meter")
         home.hits.add("swapped")
 
-    async def _held(self) -> int:
-        """Return what is in meters, on its way to them, and rounded off."""
-        return await self.home.sum_of("meter", "transit", "rounding")
+    async def _held(self) -> tuple[int, int]:
+        """Return what was paid, and what of it is in meters, on its way to them, used or owed."""
+        kept = ("meter", "transit", "rounding", "revenue", "receivable", "tax")
+        return await self.home.sum_of("cash"), await self.home.sum_of(*kept)
 
     def close(self) -> None:
         self.home.now += timedelta(minutes=1)
@@ -220,6 +228,14 @@ class Run:
         while link.late:
             link.deliver_late()
         home.run(home.restart())
+        self._work_on()
+        if home.run(home.frozen()):
+            self.swap()
+            self._work_on()
+        self.books.check_settled()
+
+    def _work_on(self) -> None:
+        home = self.home
         for _ in range(40):
             home.now += timedelta(minutes=31)
             live = self._orders(lambda each: each.state not in FINAL)
@@ -227,7 +243,6 @@ class Run:
             home.run(home.deliver())
             if not self._orders(self._moves_on):
                 break
-        self.books.check_settled()
 
     def _moves_on(self, order: CreditOrder) -> bool:
         return order.state in {OrderState.PAID, OrderState.UNCERTAIN} and not order.held

@@ -20,13 +20,10 @@ from hypothesis.stateful import (
 )
 from tests.proving.hits import EVIDENCE, STATES, Hits
 from tests.proving.household import Household, World
-from tests.proving.lossy_link import Fate, InvariantError
-from tests.proving.mistakes import MISTAKES, SendsFirst
+from tests.proving.lossy_link import Fate
 from tests.proving.run import Run
 
-from meterplex.domain.prepayment import PrepaymentRules
 from meterplex.services.crash_points import CrashPoint, Moment
-from meterplex.services.deliver_orders import OrderDelivery
 
 EXAMPLES = int(os.environ.get("METERPLEX_FUZZ_EXAMPLES", "30"))
 OURS = (10, 20, 50)
@@ -49,9 +46,7 @@ def machine(
     template: Path,
     hits: Hits,
     *,
-    count_checked: bool = True,
-    rules: PrepaymentRules | None = None,
-    delivery_type: type[OrderDelivery] = OrderDelivery,
+    count_checked: bool,
 ) -> type[RuleBasedStateMachine]:
     """Return a machine of households on copies of a database."""
 
@@ -61,8 +56,7 @@ def machine(
         @initialize(world=worlds(count_checked=count_checked))
         def move_in(self, world: World) -> None:
             self.stack = ExitStack()
-            home = Household(template, world, hits, rules, delivery_type)
-            self.run = Run(self.stack.enter_context(home))
+            self.run = Run(self.stack.enter_context(Household(template, world, hits)))
             self.steps = 0
 
         @rule(yuan=st.sampled_from(OURS))
@@ -194,19 +188,3 @@ def test_no_money_is_lost_or_doubled(sqlite_template: Path, count_checked: bool)
     )
     hits.write(f"orders, {'count checked' if count_checked else 'blind'}", STATES + EVIDENCE)
     assert hits.missing(STATES) == []
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_machine_finds_a_mistake(sqlite_template: Path, mistake: str) -> None:
-    wrong = MISTAKES[mistake](PrepaymentRules())
-    with pytest.raises(InvariantError):
-        run_state_machine_as_test(
-            machine(sqlite_template, Hits(), rules=wrong), settings=profile(300)
-        )
-
-
-def test_the_machine_finds_what_is_sent_before_it_is_armed(sqlite_template: Path) -> None:
-    with pytest.raises(InvariantError, match="I9"):
-        run_state_machine_as_test(
-            machine(sqlite_template, Hits(), delivery_type=SendsFirst), settings=profile(300)
-        )
