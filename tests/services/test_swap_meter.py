@@ -16,7 +16,8 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account
 from meterplex.domain.approvals import ApprovalError, ApprovalKind
 from meterplex.domain.ledger import in_meter, transit
-from meterplex.domain.prepayment import OrderKind, OrderState
+from meterplex.domain.prepayment import OrderId, OrderKind, OrderState
+from meterplex.sdk import SupplyAction
 from meterplex.services.change_account import AccountChange, change_account
 from meterplex.services.charge_readings import charge_meters
 from meterplex.services.money_errors import (
@@ -26,6 +27,7 @@ from meterplex.services.money_errors import (
     UnknownThingError,
 )
 from meterplex.services.open_account import AccountLimits
+from meterplex.services.reverse_order import Reversal, ReversalRequest, reverse_order
 from meterplex.services.swap_meter import (
     NewMeter,
     Swap,
@@ -121,6 +123,36 @@ async def test_what_was_queued_goes_to_the_new_meter(office: Office) -> None:
     assert order.state is OrderState.CONFIRMED
     assert await held(office, new) == [55 * YUAN, 0]
     assert await held(office, 0) == [0, 0]
+
+
+async def reverse(office: Office, order_id: OrderId) -> Reversal:
+    request = ReversalRequest(office.organisation_id, order_id, "r-1", "typed twice")
+    return await reverse_order(office.database, request, at=office.clock(), operator=office.manager)
+
+
+async def test_what_was_queued_and_went_along_can_be_reversed(office: Office) -> None:
+    account = await metered(office)
+    queued = await office.vend(account, 15, "k-queued")
+    await swap(office, account)
+    new = office.add_twin(NEW)
+    await office.deliver(new)
+    await office.poll(new)
+    reversal = await reverse(office, queued.order_id)
+    assert (reversal.state, reversal.debt_units) == (OrderState.PAID, 0)
+    await office.driver(new).set_supply(SupplyAction.DISCONNECT)
+    await office.deliver(new)
+    assert await held(office, new) == [0, 0]
+    assert await office.balances() == {}
+
+
+async def test_what_the_old_meter_took_is_not_asked_back_from_it(office: Office) -> None:
+    account = await metered(office)
+    sale = await office.vend(account, 15)
+    await office.deliver(0)
+    await office.poll(0)
+    await swap(office, account)
+    with pytest.raises(MeterUnfitError, match="carried over"):
+        await reverse(office, sale.order_id)
 
 
 async def test_credit_goes_in_parts_below_the_hoard_limit(office: Office) -> None:

@@ -202,7 +202,7 @@ async def _reverse(
     vend = held.order
     check_state(held.account, frozenset(AccountState) - {AccountState.CLOSED}, "account")
     entries = await uow.ledger.of_order(vend.organisation_id, vend.id)
-    credit_units = credited_units(vend, entries)
+    credit_units = credited_units(entries)
     unused_units = await _unused_units(uow, held, credit_units)
     await _check(uow, held, request, operator, at, entries, credit_units - unused_units)
     approval_id = await need_second_person(
@@ -225,6 +225,8 @@ async def _reverse(
         raise BusyError("order", "it was sent, and is not proven yet")
     if way is Undo.CLAW_BACK:
         raise MeterUnfitError("meter", "it cannot give credit back: swap it, or close the account")
+    if way is Undo.WITHDRAW_FIRST and _has_moved_on(held):
+        raise MeterUnfitError("meter", "what it held was carried over: refund it from there")
     if way is Undo.WITHDRAW_FIRST and unused_units == 0:
         raise NotEnoughCreditError("order", "nothing of it is left in the meter")
     order = _order(held, request, approval_id, operator, at, way, unused_units)
@@ -243,6 +245,11 @@ async def _reverse(
         credit_units - unused_units,
         at,
     )
+
+
+def _has_moved_on(held: HeldOrder) -> bool:
+    """Whether the binding has ended, and what its meter held went to another one."""
+    return held.binding is not None and held.binding.until is not None
 
 
 async def _unused_units(uow: UnitOfWork, held: HeldOrder, credit_units: int) -> int:

@@ -11,6 +11,7 @@ from meterplex.domain.estate import Binding, Meter, OrganisationId, Site
 from meterplex.domain.ledger import (
     Entry,
     EntryKind,
+    LedgerKind,
     Posting,
     customer,
     in_meter,
@@ -153,7 +154,7 @@ async def book_reversal(
         await take_back(uow, held.site, entry, at=at, operator=operator)
         for entry in reversed(entries)
     ]
-    credited = credited_units(order, entries)
+    credited = credited_units(entries)
     wallet = customer(order.account_id) if held.binding is None else in_meter(held.binding.id)
     used = credited - unused_units
     if used > 0:
@@ -184,15 +185,14 @@ async def book_foreign(
         )
 
 
-def credited_units(order: CreditOrder, entries: Iterable[Entry]) -> int:
-    """Return what of a vend became credit, by its payment."""
-    wallets = {str(order.account_id), str(order.binding_id)}
+def credited_units(entries: Iterable[Entry]) -> int:
+    """Return what of a vend became credit, by its payment, wherever it went from there."""
     payments = [entry for entry in entries if entry.kind is EntryKind.PAYMENT]
     return sum(
         posting.amount_units
         for entry in payments
         for posting in entry.postings
-        if posting.credit.subject in wallets
+        if posting.credit.kind in {LedgerKind.CUSTOMER, LedgerKind.TRANSIT}
     )
 
 
