@@ -55,6 +55,7 @@ from meterplex.sdk.errors import (
     LinkUnavailableError,
     OutcomeUnknownError,
     PluginError,
+    RefusalReason,
     SettingsError,
     UnsupportedError,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "Rate",
     "RateChange",
     "Receiver",
+    "RefusalReason",
     "RegisterType",
     "RegisterValue",
     "SeasonStart",

@@ -234,7 +234,8 @@ class MeterDriver(ABC):
         The caller compares the wallet with the one it read before: only that is evidence.
 
         Raises:
-            DeviceRefusedError: the device answered no (which still proves nothing).
+            DeviceRefusedError: the device answered no (which still proves nothing); its reason
+                decides whether the same is tried again or a person is asked.
             OutcomeUnknownError: sent, and no answer or no wallet could be read.
         """
         raise UnsupportedError(Capability.DELIVER_CREDIT)

@@ -17,6 +17,7 @@ class                           sent?                 what the head-end does
 ==============================  ====================  =============================================
 """
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,16 +48,45 @@ class DamagedReplyError(DriverError):
     """A reply came that fits the request but whose content cannot be true."""
 
 
+class RefusalReason(StrEnum):
+    """Why a device says no to a purchase or withdrawal, where its answer tells.
+
+    None of them proves that nothing was taken: a meter answers *duplicate* to the second copy of
+    a frame whose first one it has taken.
+    """
+
+    DUPLICATE = "duplicate"
+    """The count is the stored one, or below it."""
+    COUNT_WRONG = "count_wrong"
+    """The count is beyond the stored one + 1."""
+    OVER_HOARD = "over_hoard"
+    """The meter would hold too much."""
+    CUSTOMER_MISMATCH = "customer_mismatch"
+    """The meter was opened for another customer."""
+    AUTHENTICATION = "authentication"
+    """Log-in, key or security module failed; each try may bring the meter closer to its lock."""
+    OTHER = "other"
+
+
 class DeviceRefusedError(DriverError):
     """The device answered, and its answer is no.
 
     Attributes:
         code: the protocol's error code, or None when the refusal was read from its state.
+        reason: what the answer to a move of credit says, by the protocol's own table; left at
+            *other* where that is not certain.
     """
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: int | None = None,
+        *,
+        reason: RefusalReason = RefusalReason.OTHER,
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.reason = reason
 
 
 class DeviceMismatchError(DriverError):

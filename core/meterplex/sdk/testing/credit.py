@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from meterplex.domain.supply import SupplyAction
 from meterplex.sdk.capabilities import Capability
@@ -13,6 +13,7 @@ from meterplex.sdk.errors import (
     ExpiredError,
     LinkUnavailableError,
     OutcomeUnknownError,
+    RefusalReason,
 )
 from meterplex.sdk.testing.device import DeviceUnderTest
 from meterplex.sdk.testing.links import (
@@ -34,6 +35,11 @@ class Move(Enum):
 
     DELIVER = 1
     WITHDRAW = -1
+
+
+COUNT_REASONS: Final = frozenset(
+    {RefusalReason.DUPLICATE, RefusalReason.COUNT_WRONG, RefusalReason.OTHER}
+)
 
 
 class CreditSuite(DeviceUnderTest):
@@ -178,3 +184,16 @@ class CreditSuite(DeviceUnderTest):
         link, before = self.device_ready_for(Move.DELIVER)
         self.move_credit(Move.DELIVER, link, before.purchase_count)
         assert self.wallet_of(link) == before
+
+    def test_refused_count_is_called_by_its_name(self) -> None:
+        """A count that the meter refuses is a duplicate, wrong, or left at *other*.
+
+        Another reason would have a person wait for what is not so.
+        """
+        self.need_twin()
+        self.need(Capability.DELIVER_CREDIT, Capability.COUNT_CHECKED)
+        for step in (0, 2):
+            link, before = self.device_ready_for(Move.DELIVER)
+            outcome = self.move_credit(Move.DELIVER, link, before.purchase_count + step)
+            if isinstance(outcome, DeviceRefusedError):
+                assert outcome.reason in COUNT_REASONS, f"count + {step}: {outcome.reason}"

@@ -32,6 +32,7 @@ from meterplex.sdk.errors import (
     DriverError,
     LinkTimeoutError,
     OutcomeUnknownError,
+    RefusalReason,
     UnsupportedError,
 )
 from meterplex.sdk.links import Link
@@ -39,6 +40,7 @@ from meterplex.sdk.testing.reference_frames import (
     REFUSAL,
     Operation,
     ReferenceDelimiter,
+    RefusalCode,
     encode_frame,
 )
 
@@ -51,6 +53,10 @@ MODES: Final = tuple(SupplyMode)
 ACTIONS: Final = tuple(SupplyAction)
 RATES: Final = tuple(Rate)
 FLAGS: Final = ("arrears", "meter_fault")
+REASONS: Final = {
+    RefusalCode.DUPLICATE: RefusalReason.DUPLICATE,
+    RefusalCode.COUNT_WRONG: RefusalReason.COUNT_WRONG,
+}
 REGISTERS: Final = (ACTIVE_ENERGY_IMPORT, VOLTAGE_L1)
 
 
@@ -238,8 +244,12 @@ class ReferenceDriver(MeterDriver):
         delimiter = self._delimiter(operation, length_max)
         reply = await self._link.exchange(request, delimiter, control=control)
         if reply[2] == REFUSAL:
-            raise DeviceRefusedError(f"{operation.name}: refused with {reply[4]:02X}", reply[4])
+            raise self._refused(operation, reply[4])
         return reply[4 : 4 + reply[3]]
+
+    def _refused(self, operation: Operation, code: int) -> DeviceRefusedError:
+        reason = REASONS.get(code, RefusalReason.OTHER)
+        return DeviceRefusedError(f"{operation.name}: refused with {code:02X}", code, reason=reason)
 
     def _delimiter(self, operation: Operation, length_max: int) -> ReferenceDelimiter:
         return ReferenceDelimiter(self._address, operation, length_max)

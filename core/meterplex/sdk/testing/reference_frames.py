@@ -7,7 +7,7 @@ offset  length   field
 1       1        address, 1..250
 2       1        operation; in a refusal 7F
 3       1        n, number of data bytes
-4       n        data; in a refusal one byte: the code
+4       n        data; in a refusal one byte: a ``RefusalCode``
 4 + n   4        CRC-32 of all before it, big endian
 ======  =======  =========================================
 
@@ -48,6 +48,14 @@ class Operation(IntEnum):
     WRITE_LIMITS = 0x85
     WRITE_CALENDAR = 0x86
     WRITE_CLOCK = 0x87
+
+
+class RefusalCode(IntEnum):
+    """Why the meter says no."""
+
+    OTHER = 0x04
+    DUPLICATE = 0x05
+    COUNT_WRONG = 0x06
 
 
 def encode_frame(address: int, operation: int, data: bytes) -> bytes:
@@ -106,6 +114,6 @@ class ReferenceDelimiter:
         return f"no reply among {len(buffer)} bytes" if buffer else "nothing came"
 
 
-def refuse(request: bytes) -> bytes:
+def refuse(request: bytes, code: RefusalCode = RefusalCode.OTHER) -> bytes:
     """Return the refusal of a request."""
-    return encode_frame(request[1], REFUSAL, b"\x04")
+    return encode_frame(request[1], REFUSAL, bytes([code]))

@@ -8,6 +8,7 @@ from typing import Final
 
 from meterplex.sdk.testing.reference_frames import (
     Operation,
+    RefusalCode,
     encode_frame,
     frame_at,
     refuse,
@@ -30,6 +31,10 @@ Handler = Callable[[bytes], bytes]
 
 class RefusedError(Exception):
     """The meter says no."""
+
+    def __init__(self, code: RefusalCode = RefusalCode.OTHER) -> None:
+        super().__init__(code.name)
+        self.code = code
 
 
 @dataclass(slots=True)
@@ -68,7 +73,9 @@ class ReferenceTwin:
             return b""
         try:
             reply = self._answer(frame[2], frame[4:-4])
-        except (RefusedError, ValueError, struct.error):
+        except RefusedError as error:
+            return refuse(frame, error.code)
+        except (ValueError, struct.error):
             return refuse(frame)
         return encode_frame(self.address, frame[2], reply)
 
@@ -149,19 +156,25 @@ class ReferenceTwin:
 
     def _deliver(self, data: bytes) -> bytes:
         count, cents = struct.unpack(">HI", data)
-        if count != self.count + 1:
-            raise RefusedError
+        self._check_count(count)
         self.count, self.remaining_cents = count, self.remaining_cents + cents
         self.total_cents += cents
         return b""
 
     def _withdraw(self, data: bytes) -> bytes:
         count, cents = struct.unpack(">HI", data)
-        if self.connected or count != self.count + 1 or cents > self.remaining_cents:
+        self._check_count(count)
+        if self.connected or cents > self.remaining_cents:
             raise RefusedError
         self.count, self.remaining_cents = count, self.remaining_cents - cents
         self.total_cents -= cents
         return b""
+
+    def _check_count(self, count: int) -> None:
+        if count <= self.count:
+            raise RefusedError(RefusalCode.DUPLICATE)
+        if count != self.count + 1:
+            raise RefusedError(RefusalCode.COUNT_WRONG)
 
     def _write_prices(self, data: bytes) -> bytes:
         struct.unpack(">4I", data)

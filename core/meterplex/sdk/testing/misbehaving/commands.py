@@ -25,6 +25,7 @@ from meterplex.sdk.errors import (
     LinkTimeoutError,
     LinkUnavailableError,
     OutcomeUnknownError,
+    RefusalReason,
 )
 from meterplex.sdk.models import MeterModel
 from meterplex.sdk.testing.reference import REFERENCE_METER
@@ -282,6 +283,15 @@ class CountsItself(ReferenceDriver):
         return await super().deliver_credit((await self.read_credit()).purchase_count + 1, amount)
 
 
+class BlamesCustomer(ReferenceDriver):
+    """Calls every refused purchase one for another customer."""
+
+    def _refused(self, operation: Operation, code: int) -> DeviceRefusedError:
+        refused = super()._refused(operation, code)
+        refused.reason = RefusalReason.CUSTOMER_MISMATCH
+        return refused
+
+
 # -- settings ----------------------------------------------------------------------------------
 
 
@@ -416,6 +426,7 @@ BROKEN: Final[dict[str, tuple[MeterModel, ...]]] = {
     "test_refused_credit_is_never_booked": (_driver(BooksRefusal),),
     "test_unsent_credit_is_not_unknown": (_driver(FearsUnsentCredit),),
     "test_caller_names_the_count": (_driver(CountsItself),),
+    "test_refused_count_is_called_by_its_name": (_driver(BlamesCustomer),),
     "test_prices_are_read_back": (_driver(SwapsPrices),),
     "test_limits_are_read_back": (_driver(ForgetsLimit),),
     "test_calendar_is_read_back": (_driver(TurnsCalendar),),
