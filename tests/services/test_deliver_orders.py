@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from tests.conftest import Estate
@@ -21,6 +22,7 @@ from meterplex.sdk import (
     LinkTimeoutError,
     LinkUnavailableError,
     OutcomeUnknownError,
+    RefusalReason,
 )
 from meterplex.sdk.testing.links import (
     Attempt,
@@ -435,6 +437,76 @@ async def test_order_whose_arming_was_not_answered_is_not_left_armed(
     assert (desk.count, desk.held_cents) == (1, 3_000)
 
 
+class SayingNo:
+    """The desk's driver, whose meter refuses what it is asked in one method."""
+
+    def __init__(self, desk: Desk, method: str, reason: RefusalReason) -> None:
+        self.desk = desk
+        self.method = method
+        self.error = DeviceRefusedError("no", reason=reason)
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return self.refuse if name == self.method else getattr(self.desk.driver(), name)
+
+    async def refuse(self, *_: object) -> None:
+        self.asked += 1
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("reason", "held"),
+    [
+        (RefusalReason.OVER_HOARD, "hold too much"),
+        (RefusalReason.CUSTOMER_MISMATCH, "another customer"),
+        (RefusalReason.DUPLICATE, ""),
+        (RefusalReason.COUNT_WRONG, ""),
+        (RefusalReason.AUTHENTICATION, ""),
+        (RefusalReason.OTHER, ""),
+    ],
+)
+async def test_refusal_is_never_a_failure_and_some_wait_for_a_person(
+    database: Database, estate: Estate, reason: RefusalReason, held: str
+) -> None:
+    desk = await open_desk(database, estate)
+    sale = await desk.vend(30, "k-1")
+    driver: Any = SayingNo(desk, "deliver_credit", reason)
+    delivery = desk.delivery()
+    (order,) = await delivery.due()
+    refused = await delivery.attempt(order, driver)
+    assert refused.state is OrderState.UNCERTAIN
+    assert held in refused.held
+    assert bool(refused.held) == bool(held)
+    assert await desk.balance(transit(desk.binding.id)) == 30 * YUAN
+    await desk.settle(3)
+    settled = OrderState.UNCERTAIN if held else OrderState.CONFIRMED
+    assert (await desk.order(sale.order_id)).state is settled
+
+
+@pytest.mark.parametrize("facts", [LinkFacts(), LinkFacts(control_sent=lambda: False)])
+@pytest.mark.parametrize("method", ["read_credit", "deliver_credit"])
+async def test_meter_is_not_logged_in_to_often(
+    database: Database, estate: Estate, method: str, facts: LinkFacts
+) -> None:
+    desk = await open_desk(database, estate)
+    await desk.vend(30, "k-1")
+    driver: Any = SayingNo(desk, method, RefusalReason.AUTHENTICATION)
+    delivery = desk.delivery()
+    begun = desk.clock.now
+    for _ in range(20):  # a link that comes and goes
+        await delivery.wake(None)
+        for order in await delivery.due():
+            await delivery.attempt(order, driver, facts)
+        desk.clock.advance(minutes=2)
+    assert desk.clock.now - begun < timedelta(hours=1)
+    assert driver.asked == 2
+    desk.clock.advance(hours=1)
+    await desk.deliver()
+    await desk.settle(2)
+    assert (desk.count, desk.held_cents) == (1, 3_000)
+
+
+STATED = [reason for reason in RefusalReason if reason is not RefusalReason.OTHER]
 UNKNOWN, SENT, UNSENT = (
     LinkFacts(),
     LinkFacts(control_sent=lambda: True),
@@ -453,6 +525,7 @@ UNKNOWN, SENT, UNSENT = (
         (DamagedReplyError("noise"), UNKNOWN, "damaged"),
         (DeviceMismatchError("other"), UNKNOWN, "damaged"),
         (DeviceRefusedError("no"), UNKNOWN, "other_error"),
+        *((DeviceRefusedError("no", reason=each), SENT, each) for each in STATED),
         (DeviceRefusedError("no"), UNSENT, "not_sent"),
         (ValueError("bug"), UNKNOWN, "silence"),
     ],

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 from meterplex.db import Database, UnitOfWork
 from meterplex.db.errors import (
@@ -65,7 +65,7 @@ from meterplex.services.meter_wallets import (
     meter_number,
     wallet_of,
 )
-from meterplex.services.order_answers import answer_of
+from meterplex.services.order_answers import answer_of, refused_log_in
 from meterplex.services.order_evidence import (
     DIRECT,
     LinkFacts,
@@ -79,6 +79,9 @@ from meterplex.services.order_journal import (
     meter_of,
 )
 from meterplex.services.settle_orders import HeldOrder, OrderMovedError
+
+LOG_IN_FAILED: Final = {"log_in": "failed"}
+"""Detail of a step at which the meter refused the log-in."""
 
 
 class CreditMeter(Protocol):
@@ -179,6 +182,9 @@ class OrderDelivery:
             DatabaseError: what comes next could not be stored; nothing was sent after that.
         """
         try:
+            # A link that comes and goes wakes its orders each time; a meter still locks itself.
+            if order.outcome and not may_log_in(await self._failed_log_ins(order), self.clock()):
+                return await self._put_off_locked(order)
             if order.state is OrderState.PAID:
                 return await self._begin(order, meter, link)
             if order.state is OrderState.UNCERTAIN:
@@ -223,13 +229,27 @@ class OrderDelivery:
         except DeviceMismatchError as error:
             return await self.journal.freeze(order, StepCode.IDENTITY, str(error), {})
         except (DriverError, PluginError) as error:
-            return await self.journal.put_off(order, StepCode.UNREAD, str(error))
+            return await self._put_off_unread(order, error, link)
         if obstacle:
             return await self.journal.put_off(order, StepCode.HELD, obstacle, read=read)
         armed = await self._arm(order, meter, read)
         if armed.state is not OrderState.ARMED:
             return armed
         return await self._send(armed, meter, link)
+
+    async def _put_off_unread(
+        self, order: CreditOrder, error: Exception, link: LinkFacts
+    ) -> CreditOrder:
+        delay, detail = link.drain_time, {}
+        if refused_log_in(error):
+            delay, detail = await self._log_in_delay(order, delay), LOG_IN_FAILED
+        return await self.journal.put_off(
+            order, StepCode.UNREAD, str(error), link=link, detail=detail, delay_min=delay
+        )
+
+    async def _put_off_locked(self, order: CreditOrder) -> CreditOrder:
+        sentence = "the meter refused the log-in too often within the hour"
+        return await self.journal.put_off(order, StepCode.UNREAD, sentence, delay_min=LOG_IN_PERIOD)
 
     async def _supply_obstacle(self, order: CreditOrder, meter: CreditMeter) -> str:
         """Return why a withdrawal has to wait for the supply; empty when it need not."""
@@ -286,7 +306,9 @@ class OrderDelivery:
                     uow, held, StepCode.IDENTITY, compared.sentence, read
                 )
             if isinstance(decided, ArmingRefusal):
-                return await self.journal.wait(uow, held, StepCode.HELD, decided.sentence, read)
+                return await self.journal.wait(
+                    uow, held, StepCode.HELD, decided.sentence, read.detail
+                )
             if count_alarm(decided.count, capability):
                 await self._tell_count_end(uow, held, decided, capability)
             return await self.journal.armed(uow, held, decided, capability)
@@ -309,17 +331,17 @@ class OrderDelivery:
         if order.direction is Direction.DELIVER:
             send = meter.deliver_credit
         self.crash(CrashPoint.FIRST_BYTE, Moment.BEFORE)
-        read, reason = None, ""
+        read, failure = None, None
         try:
             credit = await send(arming.count, currency_amount(arming.amount_units))
             answer = Answer(AnswerKind.ACCEPTED)
             read = WalletRead(wallet_of(credit), self.clock())
         except Exception as error:  # noqa: BLE001 - whatever it was, bytes may be out
-            answer, reason = answer_of(error, link), f"{type(error).__name__}: {error}"
+            answer, failure = answer_of(error, link), error
         self.crash(CrashPoint.LAST_BYTE, Moment.AFTER)
         self.crash(CrashPoint.ANSWER_READ, Moment.AFTER)
         verdict = self.rules.after_answer(arming, answer, sent_before=arming.attempt > 1)
-        return await self._store_answer(order, meter, link, verdict, answer, read, reason)
+        return await self._store_answer(order, meter, link, verdict, answer, read, failure)
 
     async def _store_answer(
         self,
@@ -329,12 +351,18 @@ class OrderDelivery:
         verdict: AnswerVerdict,
         answer: Answer,
         read: WalletRead | None,
-        reason: str,
+        failure: Exception | None,
     ) -> CreditOrder:
+        reason = "" if failure is None else f"{type(failure).__name__}: {failure}"
         detail = {"answer": answer.kind.value, "reason": reason}
+        if refused_log_in(failure):
+            detail |= LOG_IN_FAILED
         sentence = f"{verdict.sentence}: {reason}" if reason else verdict.sentence
         if verdict.step is AnswerStep.ARM_LATER:
-            return await self.journal.store_unsent(order, sentence, detail)
+            delay = timedelta(0)
+            if refused_log_in(failure):
+                delay = await self._log_in_delay(order, delay)
+            return await self.journal.store_unsent(order, sentence, detail, delay_min=delay)
         if verdict.step is AnswerStep.BOOK:
             return await self.journal.confirm(order, StepCode.ANSWER, sentence, read, detail)
         if verdict.step is AnswerStep.READ_BACK and read is not None:
@@ -356,12 +384,13 @@ class OrderDelivery:
     async def _log_in_delay(self, order: CreditOrder, delay: timedelta) -> timedelta:
         """Return how long to keep away from a meter that locks itself after failed log-ins."""
         now = self.clock()
+        failed = await self._failed_log_ins(order)
+        return delay if may_log_in([*failed, now], now) else LOG_IN_PERIOD
+
+    async def _failed_log_ins(self, order: CreditOrder) -> list[datetime]:
         async with self.database.unit_of_work(read_only=True) as uow:
             steps = await uow.orders.steps(order.organisation_id, order.id)
-        failed = [
-            step.at for step in steps if step.detail.get("answer") == AnswerKind.AUTHENTICATION
-        ]
-        return delay if may_log_in([*failed, now], now) else LOG_IN_PERIOD
+        return [step.at for step in steps if LOG_IN_FAILED.items() <= step.detail.items()]
 
     # -- UNCERTAIN: read evidence --------------------------------------------------------------
 
@@ -371,7 +400,7 @@ class OrderDelivery:
         except DeviceMismatchError as error:
             return await self.journal.freeze(order, StepCode.IDENTITY, str(error), {})
         except (DriverError, PluginError) as error:
-            return await self.journal.put_off(order, StepCode.UNREAD, str(error), link=link)
+            return await self._put_off_unread(order, error, link)
         verdict = await self._judge(order, meter, read)
         code, sentence = verdict.evidence, verdict.sentence
         match verdict.next:

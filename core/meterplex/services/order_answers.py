@@ -10,6 +10,7 @@ from meterplex.sdk import (
     DeviceRefusedError,
     ExpiredError,
     LinkUnavailableError,
+    RefusalReason,
     SettingsError,
     UnsupportedError,
 )
@@ -22,6 +23,22 @@ _NOT_SENT: Final = (
     SettingsError,
     EncodeError,
 )
+
+_REFUSALS: Final = {
+    RefusalReason.DUPLICATE: AnswerKind.DUPLICATE,
+    RefusalReason.COUNT_WRONG: AnswerKind.COUNT_WRONG,
+    RefusalReason.OVER_HOARD: AnswerKind.OVER_HOARD,
+    RefusalReason.CUSTOMER_MISMATCH: AnswerKind.CUSTOMER_MISMATCH,
+    RefusalReason.AUTHENTICATION: AnswerKind.AUTHENTICATION,
+    RefusalReason.OTHER: AnswerKind.OTHER_ERROR,
+}
+
+
+def refused_log_in(error: Exception | None) -> bool:
+    """Tell whether a meter refused to be logged in to, whatever was to be done there."""
+    if not isinstance(error, DeviceRefusedError):
+        return False
+    return error.reason is RefusalReason.AUTHENTICATION
 
 
 def answer_of(error: Exception, link: LinkFacts) -> Answer:
@@ -36,7 +53,7 @@ def answer_of(error: Exception, link: LinkFacts) -> Answer:
     elif isinstance(error, _NOT_SENT):
         return Answer(AnswerKind.NOT_SENT)
     if isinstance(error, DeviceRefusedError):
-        return Answer(AnswerKind.OTHER_ERROR)
+        return Answer(_REFUSALS[error.reason])
     if isinstance(error, DamagedReplyError | DeviceMismatchError):
         return Answer(AnswerKind.DAMAGED)
     return Answer(AnswerKind.SILENCE)

@@ -5,7 +5,7 @@ What happened on the wire is stored however long the database is away: it must n
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -118,7 +118,12 @@ class OrderJournal:
         return await settle_orders.move(uow, held, moved, step)
 
     async def store_unsent(
-        self, order: CreditOrder, sentence: str, detail: dict[str, Any]
+        self,
+        order: CreditOrder,
+        sentence: str,
+        detail: dict[str, Any],
+        *,
+        delay_min: timedelta = timedelta(0),
     ) -> CreditOrder:
         """Bring an order whose bytes never left back to waiting."""
 
@@ -134,7 +139,8 @@ class OrderJournal:
                 ever_sent=bool(fence),
                 fence=fence,
                 held=sentence if detail["answer"] == AnswerKind.NOT_SENT else "",
-                due_at=now + retry_delay(unsent + 1),
+                due_at=now + max(retry_delay(unsent + 1), delay_min),
+                outcome=sentence,
             )
             step = OrderStep(now, moved.state, StepCode.NOT_SENT, sentence, DONE_BY, detail)
             return await settle_orders.move(uow, held, moved, step)
@@ -209,7 +215,9 @@ class OrderJournal:
             facts = fence_facts(order, [*steps, seen], zone=zone_of(held), link=link)
             fence = None if facts is None else self.rules.fence_of(facts)
             if fence is None:
-                return await self.wait(uow, held, verdict.evidence, verdict.sentence, read)
+                return await self.wait(
+                    uow, held, verdict.evidence, verdict.sentence, read.detail, link
+                )
             await settle_orders.move(uow, held, order, seen)
             moved = replace(
                 order,
@@ -238,11 +246,15 @@ class OrderJournal:
         *,
         read: WalletRead | None = None,
         link: LinkFacts = DIRECT,
+        detail: Mapping[str, Any] | None = None,
+        delay_min: timedelta = timedelta(0),
     ) -> CreditOrder:
         """Note a look without a result; see :meth:`wait`."""
+        told = dict(detail or {}) if read is None else read.detail
 
         async def note(uow: UnitOfWork, held: HeldOrder) -> CreditOrder:
-            return await self.wait(uow, held, code, sentence, read, link)
+            delay = max(delay_min, link.drain_time)
+            return await self.wait(uow, held, code, sentence, told, link, delay_min=delay)
 
         return await self.change(order, CrashPoint.UNCERTAIN, note)
 
@@ -252,8 +264,10 @@ class OrderJournal:
         held: HeldOrder,
         code: str,
         sentence: str,
-        read: WalletRead | None,
+        detail: Mapping[str, Any],
         link: LinkFacts = DIRECT,
+        *,
+        delay_min: timedelta = timedelta(0),
     ) -> CreditOrder:
         """Note a look without a result, and when the next one is."""
         now, order = self.clock(), held.order
@@ -261,11 +275,10 @@ class OrderJournal:
         delay = retry_delay(looks_in_a_row(steps) + 1)
         if code == StepCode.HELD:
             delay = HELD_LOOK
-        detail = {} if read is None else read.detail
         step = OrderStep(now, order.state, code, sentence, DONE_BY, detail)
         moved = replace(
             order,
-            due_at=now + max(delay, link.drain_time),
+            due_at=now + max(delay, delay_min),
             outcome=sentence,
             held=sentence if code == StepCode.HELD else order.held,
         )
