@@ -62,6 +62,8 @@ from meterplex_acrel_dtsy.twin_meter import Force
 YUAN: Final = 10_000
 START: Final = datetime(2026, 3, 2, 4, tzinfo=UTC)
 """Monday, noon in Shanghai."""
+LIFETIME: Final = timedelta(minutes=5)
+"""Of a frame that a terminal holds back, in worlds where they expire."""
 MODEL: Final = "acrel_dtsy1352"
 
 Result = TypeVar("Result")
@@ -128,6 +130,7 @@ class World:
         sole_seller: nobody else sells to it.
         direct: its link stores nothing once a session is closed.
         telling: its driver believes a refusal.
+        expires: a terminal drops frames that are older than ``LIFETIME``, by its clock.
         cents: credit that the meter holds at first, in 1/100.
     """
 
@@ -135,6 +138,7 @@ class World:
     sole_seller: bool = True
     direct: bool = False
     telling: bool = False
+    expires: bool = False
     cents: int = 0
 
 
@@ -322,7 +326,7 @@ class Household:
         defaults = {each.name: each.default or "" for each in model.twin_settings}
         twin: Any = model.twin("1", defaults | told | self._settings, 1)
         twin.advance(self.now)
-        link = LossyLink(twin, self._moving, doubles=self.world.count_checked)
+        link = LossyLink(twin, self._moving, self.clock, doubles=self.world.count_checked)
         return Installed(meter, twin, link, twin.body.wallet.total_purchased, cents * 100)
 
     def _moving(self, sent_count: int) -> tuple[str, int]:
@@ -495,14 +499,22 @@ class Household:
     @property
     def link_facts(self) -> LinkFacts:
         closed = self.session_closed_at if self.world.direct else None
-        return LinkFacts(session_closed_at=closed)
+        lifetime = LIFETIME if self.world.expires else None
+        return LinkFacts(session_closed_at=closed, frame_lifetime=lifetime)
 
     async def deliver(self) -> None:
         """Give each order that is due one attempt."""
         delivery = self.delivery()
+        self.installed.twin.advance(self.now)
+        self._expire()
         self.installed.link.renew()
         for order in await delivery.due():
             await delivery.attempt(order, self.driver(), self.link_facts)
+
+    def _expire(self) -> None:
+        """Let the terminal drop what is too old."""
+        if self.world.expires:
+            self.installed.link.forget_late(sent_before=self.now - LIFETIME)
 
     async def restart(self) -> None:
         """Begin as a program that was killed does."""

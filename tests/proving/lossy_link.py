@@ -8,6 +8,7 @@ by the line before the next request, so here they are lost.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -62,6 +63,7 @@ class SentFrame:
     count: int
     change_units: int
     burst: bytes
+    sent_at: datetime
     taken: int = 0
     dead: bool = False
 
@@ -87,8 +89,14 @@ class LossyLink(TwinLink):
     """
 
     def __init__(
-        self, twin: Any, on_move: Callable[[int], tuple[str, int]], *, doubles: bool
+        self,
+        twin: Any,
+        on_move: Callable[[int], tuple[str, int]],
+        clock: Callable[[], datetime],
+        *,
+        doubles: bool,
     ) -> None:
+        self._clock = clock
         super().__init__(twin, disturb=self._disturb)
         self.doubles = doubles
         self.on_move = on_move
@@ -108,11 +116,12 @@ class LossyLink(TwinLink):
         if self.late:
             self._reach(self.late.pop(0))
 
-    def forget_late(self) -> None:
-        """Nothing that was held back arrives any more."""
-        for frame in self.late:
-            frame.dead = True
-        self.late.clear()
+    def forget_late(self, *, sent_before: datetime | None = None) -> None:
+        """Nothing that was held back (before some time) arrives any more."""
+        for frame in [*self.late]:
+            if sent_before is None or frame.sent_at < sent_before:
+                frame.dead = True
+                self.late.remove(frame)
 
     def _disturb(self, attempt: Attempt) -> bytes:
         if not self.up:
@@ -132,7 +141,7 @@ class LossyLink(TwinLink):
         order, change_units = self.on_move(count)
         if fate is Fate.KILLED_BEFORE:
             raise Killed(fate.value)
-        frame = SentFrame(order, count, change_units, attempt.request)
+        frame = SentFrame(order, count, change_units, attempt.request, self._clock())
         self._check_amount(frame)
         if fate is Fate.KILLED_BETWEEN:
             self.device(frame.burst[:-1])

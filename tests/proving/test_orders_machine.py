@@ -38,6 +38,7 @@ def worlds(*, count_checked: bool) -> st.SearchStrategy[World]:
         sole_seller=st.booleans(),
         direct=st.booleans(),
         telling=st.booleans(),
+        expires=st.booleans(),
         cents=st.sampled_from((0, 1500)),
     )
 

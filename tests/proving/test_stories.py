@@ -166,6 +166,17 @@ def is_fenced_by_a_quiet_link(run: Run) -> None:
     run.void(0)
 
 
+def is_fenced_by_an_expiry(run: Run) -> None:
+    run.vend(10)
+    run.deliver(Fate.DELAYED)
+    run.void(0)
+    run.deliver(Fate.ANSWERED)
+    run.void(0)
+    run.deliver(Fate.ANSWERED, seconds=600)
+    run.deliver(Fate.ANSWERED, seconds=600)
+    run.void(0)
+
+
 def is_fenced_by_a_new_wallet(run: Run) -> None:
     run.vend(10)
     run.deliver(Fate.DELAYED)
@@ -251,6 +262,8 @@ STORIES: list[tuple[Story, World]] = [
     *((story, world) for _, _, story, world in MISTAKES),
     (is_fenced_by_a_quiet_link, DIRECT),
     (is_fenced_by_a_quiet_link, World(direct=True, count_checked=False)),
+    (is_fenced_by_an_expiry, World(expires=True)),
+    (is_fenced_by_an_expiry, World(expires=True, count_checked=False)),
     (is_fenced_by_a_new_wallet, World()),
     *((story, World()) for story in (is_given_back, is_reversed, is_swapped, is_closed)),
     *(

@@ -19,6 +19,7 @@ def random_world(random: Random, *, count_checked: bool) -> World:
         sole_seller=random.random() < 0.7,
         direct=random.random() < 0.4,
         telling=random.random() < 0.5,
+        expires=random.random() < 0.3,
         cents=random.choice((0, 0, 1500)),
     )
 
