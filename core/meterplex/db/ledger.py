@@ -4,13 +4,16 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 import uuid_utils.compat
+from sqlalchemy.dialects import postgresql
 
 from meterplex.db import money_tables as tables
+from meterplex.db.bulk_rows import BulkRows
 from meterplex.db.errors import NotFoundError
 from meterplex.db.repository import Repository
 from meterplex.domain.estate import AccountId, OrganisationId
@@ -26,6 +29,20 @@ from meterplex.domain.ledger import (
 )
 
 Balances = Mapping[LedgerAccount, int]
+
+_ENTRY: Final = tuple(name for name in Entry.__dataclass_fields__ if name != "postings")
+_of_entry: Final = attrgetter(*_ENTRY)
+_ENTRIES: Final = BulkRows.into(tables.ledger_entry, *_ENTRY)
+_POSTINGS: Final = BulkRows.into(
+    tables.ledger_posting,
+    "organisation_id",
+    "entry_id",
+    "position",
+    "debit_id",
+    "credit_id",
+    "currency",
+    "amount_units",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +98,19 @@ class Ledger(Repository):
             for account in (posting.debit, posting.credit)
         }
         held = await self._hold(organisation_id, currency, named)
-        await self._insert(tables.ledger_entry, [_entry_row(entry) for entry in entries])
-        await self._insert(
-            tables.ledger_posting,
+        await self._insert_bulk(_ENTRIES, [_of_entry(entry) for entry in entries])
+        await self._insert_bulk(
+            _POSTINGS,
             [
-                {
-                    "organisation_id": organisation_id,
-                    "entry_id": entry.id,
-                    "position": position,
-                    "debit_id": held[posting.debit][0],
-                    "credit_id": held[posting.credit][0],
-                    "currency": currency,
-                    "amount_units": posting.amount_units,
-                }
+                (
+                    organisation_id,
+                    entry.id,
+                    position,
+                    held[posting.debit][0],
+                    held[posting.credit][0],
+                    currency,
+                    posting.amount_units,
+                )
                 for entry in entries
                 for position, posting in enumerate(entry.postings)
             ],
@@ -105,19 +122,34 @@ class Ledger(Repository):
     async def _move_balances(
         self, organisation_id: OrganisationId, moved: Mapping[UUID, int]
     ) -> None:
+        """Add to balances that are held."""
         if not moved:
             return
         columns = tables.ledger_account.c
-        await self._execute(
-            sa.update(tables.ledger_account)
-            .where(
-                columns.organisation_id == organisation_id,
-                columns.id == sa.bindparam("account", type_=sa.Uuid),
+        update = sa.update(tables.ledger_account).where(columns.organisation_id == organisation_id)
+        if self._postgresql:
+            given = (
+                sa.func.unnest(
+                    sa.cast(list(moved), postgresql.ARRAY(sa.Uuid)),
+                    sa.cast(list(moved.values()), postgresql.ARRAY(sa.BigInteger)),
+                )
+                .table_valued(
+                    sa.column("account", sa.Uuid), sa.column("change", sa.BigInteger), name="given"
+                )
+                .render_derived()
             )
-            .values(
-                balance_units=columns.balance_units + sa.bindparam("change", type_=sa.BigInteger)
+            await self._execute(
+                update.where(columns.id == given.c.account).values(
+                    balance_units=columns.balance_units + given.c.change
+                )
+            )
+            return
+        change = sa.bindparam("change", type_=sa.BigInteger)
+        await self._execute(
+            update.where(columns.id == sa.bindparam("account", type_=sa.Uuid)).values(
+                balance_units=columns.balance_units + change
             ),
-            [{"account": account, "change": change} for account, change in sorted(moved.items())],
+            [{"account": account, "change": change} for account, change in moved.items()],
         )
 
     async def _hold(
@@ -158,23 +190,24 @@ class Ledger(Repository):
         if not by_kind:
             return {}
         query = (
-            sa.select(tables.ledger_account)
+            sa.select(columns.kind, columns.subject, columns.id, columns.balance_units)
             .where(
                 columns.organisation_id == organisation_id,
                 columns.currency == currency,
                 sa.or_(
                     *(
-                        sa.and_(columns.kind == kind, columns.subject.in_(sorted(subjects)))
+                        sa.and_(columns.kind == kind, self._among(columns.subject, subjects))
                         for kind, subjects in by_kind.items()
                     )
                 ),
             )
             .order_by(columns.kind, columns.subject)
         )
-        rows = await self._rows(query.with_for_update() if hold else query)
+        result = await self._execute(query.with_for_update(key_share=True) if hold else query)
+        rows: Sequence[Sequence[Any]] = result.all()
         return {
-            LedgerAccount(row["kind"], row["subject"]): (row["id"], row["balance_units"])
-            for row in rows
+            LedgerAccount(kind, subject): (account_id, balance)
+            for kind, subject, account_id, balance in rows
         }
 
     async def balances(
@@ -256,10 +289,17 @@ class Ledger(Repository):
         account_id: AccountId,
         start: datetime | None = None,
         end: datetime | None = None,
+        *,
+        but: Collection[EntryKind] = (),
     ) -> tuple[Entry, ...]:
-        """Return the entries on an account's statement, booked in ``[start, end)``, in order."""
+        """Return the entries on an account's statement, booked in ``[start, end)``, in order.
+
+        Args:
+            but: kinds that are left out.
+        """
         columns = tables.ledger_entry.c
         where = [columns.account_id == account_id]
+        where += [columns.kind.not_in(sorted(but))] if but else []
         where += [] if start is None else [columns.booked_at >= start]
         where += [] if end is None else [columns.booked_at < end]
         return await self._entries(organisation_id, *where)
@@ -435,7 +475,3 @@ class Ledger(Repository):
                 }
             ],
         )
-
-
-def _entry_row(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in Entry.__dataclass_fields__ if name != "postings"}

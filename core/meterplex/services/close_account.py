@@ -33,13 +33,10 @@ from meterplex.domain.estate import AccountId, Binding, OrganisationId, Site
 from meterplex.domain.ledger import (
     BROUGHT_IN,
     ROUNDING,
-    Entry,
     EntryKind,
     LedgerAccount,
-    LedgerKind,
     Posting,
     cash,
-    changes,
     customer,
     debt,
     in_meter,
@@ -62,6 +59,7 @@ from meterplex.services.bind_meters import begin_binding
 from meterplex.services.binding_counters import counters_at
 from meterplex.services.bookkeeping import book
 from meterplex.services.charge_fees import charge_fees, end_fee
+from meterplex.services.credit_origin import credit_origin
 from meterplex.services.deduct_dues import dues_of
 from meterplex.services.money_errors import BusyError
 from meterplex.services.pay_out import PayoutRequest, pay_out
@@ -463,12 +461,12 @@ class _Step:
         wallet, payable = customer(self.account.id), refund_payable(self.account.id)
         held = await self._balances([wallet, payable])
         total = held[wallet] + held[payable]
-        entries = await self.uow.ledger.of_account(self.account.organisation_id, self.account.id)
+        origin = await credit_origin(self.uow, self.account)
         refundable = refundable_units(
             total,
-            paid_units=paid_units(self.account, entries),
+            paid_units=origin.paid_units,
             refunded_units=0,
-            gift_units=brought_in_units(entries),
+            gift_units=origin.given_units,
         )
         target = refundable - refundable % self._minor_step
         await self._give_up(wallet, payable, total - refundable, BROUGHT_IN)
@@ -578,33 +576,3 @@ class _Step:
 
 def _in_meter(binding: Binding) -> bool:
     return binding.mode is not None and binding.mode.in_meter
-
-
-def paid_units(account: Account, entries: Iterable[Entry]) -> int:
-    """Return all that was paid in for an account less what was paid out, in ledger units.
-
-    Credit that a former owner had moved along was paid for by that one.
-    """
-    total, own = 0, customer(account.id)
-    for entry in entries:
-        for name, change in changes(entry.postings).items():
-            if name.kind is LedgerKind.CASH or (name.kind is LedgerKind.CUSTOMER and name != own):
-                total -= change
-    return total
-
-
-def brought_in_units(entries: Iterable[Entry]) -> int:
-    """Return the credit that entries brought in from outside, less what went back there."""
-    credit = {LedgerKind.CUSTOMER, LedgerKind.TRANSIT, LedgerKind.METER, LedgerKind.SUSPENSE}
-    postings = [posting for entry in entries for posting in entry.postings]
-    came = sum(
-        each.amount_units
-        for each in postings
-        if each.debit == BROUGHT_IN and each.credit.kind in credit
-    )
-    went = sum(
-        each.amount_units
-        for each in postings
-        if each.credit == BROUGHT_IN and each.debit.kind in credit
-    )
-    return came - went

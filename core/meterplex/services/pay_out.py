@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from meterplex.db import Database, UnitOfWork
-from meterplex.domain.accounts import Account, AccountState
+from meterplex.domain.accounts import Account, AccountState, ClosingStep
 from meterplex.domain.approvals import ApprovalId, ApprovalKind
 from meterplex.domain.estate import AccountId, OrganisationId
 from meterplex.domain.ledger import EntryId, EntryKind, Posting, cash, refund_payable
@@ -24,7 +24,7 @@ from meterplex.services.idempotency import (
     once,
 )
 from meterplex.services.issue_receipt import issue_receipt
-from meterplex.services.money_errors import NotEnoughCreditError
+from meterplex.services.money_errors import BusyError, NotEnoughCreditError
 from meterplex.services.refund_credit import need_second_person
 from meterplex.services.vend_credit import check_payable, check_word
 
@@ -91,6 +91,7 @@ async def pay_out(
         MoneyInputError: the amount, the key or the method cannot be.
         UnknownAccountError: the organisation has no such account.
         NotEnoughCreditError: less is owed back.
+        BusyError: the account is being closed, and what is to be paid out is not known yet.
         IdempotencyError: the key was used for something else.
         ApprovalError: it needs a second person, whose approval this is not.
     """
@@ -134,6 +135,10 @@ async def _pay(
     uow: UnitOfWork, account: Account, request: PayoutRequest, operator: Operator, at: datetime
 ) -> Payout:
     check_payable(request.amount_units, account.currency)
+    if account.closing_step not in {None, ClosingStep.PAY_OUT}:
+        # Meters have given back all they held: what of it was bought, and is not owed, is not
+        # told apart yet.
+        raise BusyError("account", f"{account.number} is being closed: settle it first")
     payable = refund_payable(account.id)
     held = await uow.ledger.lock(account.organisation_id, account.currency, [payable])
     left = held[payable] - request.amount_units

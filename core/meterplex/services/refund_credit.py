@@ -24,7 +24,6 @@ from meterplex.domain.prepayment import (
     OrderKind,
     OrderState,
     people_needed,
-    refundable_units,
 )
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep, StepCode
 from meterplex.services import approvals
@@ -34,6 +33,7 @@ from meterplex.services.amounts import format_amount
 from meterplex.services.audit import record
 from meterplex.services.bookkeeping import book
 from meterplex.services.crash_points import CrashHook, CrashPoint, Moment, no_crash
+from meterplex.services.credit_origin import refundable
 from meterplex.services.idempotency import (
     RequestKey,
     check_key,
@@ -164,39 +164,6 @@ async def refund_credit(
     return await once(give_back)
 
 
-async def refundable(
-    uow: UnitOfWork, account: Account, remaining_units: int, *, but: OrderId | None = None
-) -> int:
-    """Return the most that an account can be given back, in ledger units.
-
-    Args:
-        remaining_units: in the wallet, or in the meter as it was read last.
-        but: an order that is not counted.
-    """
-    orders = [
-        order
-        for order in await uow.orders.of_account(account.organisation_id, account.id)
-        if order.state is not OrderState.VOIDED and order.id != but
-    ]
-    entries = await uow.ledger.of_account(account.organisation_id, account.id)
-    gifts = sum(
-        posting.amount_units
-        for entry in entries
-        if entry.kind is EntryKind.OPENING
-        for posting in entry.postings
-    )
-    return refundable_units(
-        remaining_units,
-        paid_units=sum(each.amount_units for each in orders if each.kind is OrderKind.VEND),
-        refunded_units=sum(
-            each.amount_units
-            for each in orders
-            if each.kind in {OrderKind.REFUND, OrderKind.REVERSAL}
-        ),
-        gift_units=gifts,
-    )
-
-
 async def need_second_person(
     uow: UnitOfWork,
     operator: Operator,
@@ -279,7 +246,10 @@ async def _check_left(
         remaining = held[wallet]
     else:
         row = await uow.wallets.find(account.organisation_id, binding.id)
-        remaining = 0 if row is None else row.remaining_units
+        live = await uow.orders.open_of_binding(account.organisation_id, binding.id)
+        remaining = (0 if row is None else row.remaining_units) - sum(
+            order.deliver_units for order in live if order.direction is Direction.WITHDRAW
+        )
     most = await refundable(uow, account, remaining)
     if amount_units > most:
         asked, left = (format_amount(each, account.currency) for each in (amount_units, most))

@@ -9,6 +9,7 @@ from meterplex.db import UnitOfWork
 from meterplex.domain.accounts import Account, Category
 from meterplex.domain.estate import Binding, Meter, OrganisationId, Site
 from meterplex.domain.ledger import (
+    BROUGHT_IN,
     Entry,
     EntryKind,
     LedgerKind,
@@ -17,6 +18,7 @@ from meterplex.domain.ledger import (
     in_meter,
     receivable,
     refund_payable,
+    signed,
     suspense,
     transit,
 )
@@ -27,6 +29,7 @@ from meterplex.sdk.accounts import AccountEventKind
 from meterplex.services.account_messages import reconsider_supply, tell_event, wake_orders
 from meterplex.services.amounts import format_amount
 from meterplex.services.bookkeeping import book, take_back
+from meterplex.services.credit_origin import credit_origin
 from meterplex.services.issue_receipt import issue_receipt
 
 
@@ -118,7 +121,10 @@ async def confirm(
 
 
 async def void(uow: UnitOfWork, held: HeldOrder, step: OrderStep) -> CreditOrder:
-    """Give an order up; money that was paid for it is to be paid out."""
+    """Give an order up; money that was paid for it is to be paid out.
+
+    Of credit that was only to be carried over, what was not bought goes back where it came from.
+    """
     order = held.order
     moved = replace(
         order,
@@ -130,17 +136,21 @@ async def void(uow: UnitOfWork, held: HeldOrder, step: OrderStep) -> CreditOrder
     )
     voided = await move(uow, held, moved, step)
     if order.direction is Direction.DELIVER and held.binding is not None:
-        source, target = transit(held.binding.id), refund_payable(order.account_id)
-        await _book(
-            uow,
-            held,
-            EntryKind.VOID,
-            (Posting(source, target, order.deliver_units),),
-            step.at,
-            step.done_by,
-        )
+        source, payable = transit(held.binding.id), refund_payable(order.account_id)
+        given = await _given_units(uow, held)
+        postings = signed(source, BROUGHT_IN, given)
+        postings += signed(source, payable, order.deliver_units - given)
+        await _book(uow, held, EntryKind.VOID, postings, step.at, step.done_by)
     await _follow_up(uow, held, step.at)
     return voided
+
+
+async def _given_units(uow: UnitOfWork, held: HeldOrder) -> int:
+    """Return what of an order, when it is given up, was not bought."""
+    if held.order.kind is not OrderKind.TRANSFER:
+        return 0
+    origin = await credit_origin(uow, held.account)
+    return min(max(origin.given_units, 0), held.order.deliver_units)
 
 
 async def book_reversal(

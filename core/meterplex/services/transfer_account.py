@@ -11,7 +11,7 @@ from datetime import datetime
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.accounts import Account, AccountState
 from meterplex.domain.estate import AccountId, Binding, OrganisationId, Site
-from meterplex.domain.ledger import EntryKind, Posting, customer
+from meterplex.domain.ledger import BROUGHT_IN, EntryKind, Posting, customer, signed
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk.accounts import AccountEventKind
 from meterplex.services.account_messages import reconsider_supply, tell_event
@@ -22,6 +22,7 @@ from meterplex.services.bind_meters import terms_of
 from meterplex.services.binding_counters import GivenReadings
 from meterplex.services.bookkeeping import book
 from meterplex.services.continue_bindings import check_no_orders, continue_binding
+from meterplex.services.credit_origin import credit_origin
 from meterplex.services.customers import NewCustomer
 from meterplex.services.money_errors import MoneyConflictError
 from meterplex.services.open_account import (
@@ -110,6 +111,7 @@ async def transfer_account(
             moved.append(begun)
         if wanted.move_credit:
             await _move_wallet(uow, site, before, opened.account, balance, at, operator)
+            await _pass_on_gifts(uow, site, before, opened.account, balance, at, operator)
         await _follow(uow, site, before, opened.account, wanted, at, operator)
         await note_opened(uow, opened, like, at=at, operator=operator)
         if not dry_run:
@@ -164,6 +166,33 @@ async def _move_wallet(
             operator=operator,
             account=after,
             memo=f"from account {before.number}",
+        )
+
+
+async def _pass_on_gifts(
+    uow: UnitOfWork,
+    site: Site,
+    before: Account,
+    after: Account,
+    balance: AccountBalance,
+    at: datetime,
+    operator: str,
+) -> None:
+    """Let credit that the former owner had not bought be none that the new one has bought."""
+    moved = max(balance.wallet_units, 0) + sum(balance.in_meter_units.values())
+    given = min((await credit_origin(uow, before)).given_units, moved)
+    wallet = customer(after.id)
+    for account, source, target in ((after, BROUGHT_IN, wallet), (before, wallet, BROUGHT_IN)):
+        await book(
+            uow,
+            site,
+            EntryKind.TRANSFER,
+            signed(source, target, max(given, 0)),
+            currency=before.currency,
+            at=at,
+            operator=operator,
+            account=account,
+            memo=f"not bought by account {before.number}",
         )
 
 
