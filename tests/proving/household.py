@@ -384,9 +384,7 @@ class Household:
             "sold to the wrong door",
             debt_consented=consented,
         )
-        done = await reverse_order(
-            self.database, request, at=self.clock(), operator=self.manager
-        )
+        done = await reverse_order(self.database, request, at=self.clock(), operator=self.manager)
         return done.order_id
 
     async def pay_out(self, yuan: int) -> None:

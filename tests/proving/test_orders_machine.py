@@ -80,7 +80,9 @@ def machine(
         def pay_out(self, yuan: int) -> None:
             self.run.pay_out(yuan)
 
-        @rule(fate=st.sampled_from(Fate), late=st.booleans(), seconds=st.sampled_from((1, 60, 7200)))
+        @rule(
+            fate=st.sampled_from(Fate), late=st.booleans(), seconds=st.sampled_from((1, 60, 7200))
+        )
         def deliver(self, fate: Fate, late: bool, seconds: int) -> None:
             self.run.deliver(fate, late_before=late, seconds=seconds)
 
