@@ -51,6 +51,14 @@ def test_an_account_lives_from_opening_to_closing(cli: Cli, answer: Answer) -> N
 
 
 @pytest.mark.usefixtures("signed_in")
+def test_a_first_purchase_is_taken_with_the_opening(cli: Cli, answer: Answer) -> None:
+    assert cli(*OPEN, "--pay", "50", "--method", "", "--dry-run").exit_code != 0
+    opened = answer(cli(*OPEN, "--pay", "50", "--method", "bank", "--json"))
+    assert opened["receipt"]
+    assert answer(cli("account", "show", "A-1", "--json"))["wallet"] == "50.00"
+
+
+@pytest.mark.usefixtures("signed_in")
 def test_people_read_the_same(cli: Cli) -> None:
     assert cli(*OPEN, "--balance", "20").exit_code == 0
     for arguments in (("account", "list"), ("account", "show", "A-1"), ("customer", "list")):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.conftest import Estate
 from tests.services.account_office import ENERGY, NOON, YUAN, Office, open_office, sqlite_office
+from tests.services.crashing_database import CrashError, CrashingDatabase
 from uuid_utils.compat import uuid7
 
 from meterplex.db import Database
@@ -22,6 +23,7 @@ from meterplex.services.charge_readings import charge_meters
 from meterplex.services.customers import NewCustomer
 from meterplex.services.money_errors import (
     AmountError,
+    HoardLimitError,
     MeterUnfitError,
     MoneyConflictError,
     MoneyError,
@@ -110,6 +112,35 @@ async def test_old_credit_goes_into_the_meter_as_a_transfer(office: Office) -> N
     assert await office.balance(in_meter(binding.id)) == 30 * YUAN
     assert await office.balance(transit(binding.id)) == 0
     await office.balances()
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["before", "after"])
+async def test_a_first_purchase_is_paid_if_and_only_if_the_account_is_open(
+    sqlite_template: Path, tmp_path: Path, durable: bool
+) -> None:
+    async with sqlite_office(sqlite_template, tmp_path) as office:
+        await office.show(0, "1")
+        wanted = office.wanted(purchase_units=50 * YUAN)
+        dying = CrashingDatabase(office.database, 1, durable=durable)
+        with pytest.raises(CrashError):
+            await open_account(dying, office.plugins, wanted, at=office.clock(), operator="cashier")
+        if durable:
+            with pytest.raises(MoneyConflictError, match="is taken"):
+                await office.open(purchase_units=50 * YUAN)
+        else:
+            opened = await office.open(purchase_units=50 * YUAN)
+            assert opened.sale is not None
+            assert opened.sale.receipt
+        assert await office.balances() == {"cash": -50 * YUAN, "customer": 50 * YUAN}
+
+
+async def test_a_first_purchase_that_cannot_be_taken_opens_nothing(office: Office) -> None:
+    await office.show(0, "1")
+    limits = AccountLimits(hoard_units=40 * YUAN)
+    with pytest.raises(HoardLimitError):
+        await office.open(purchase_units=50 * YUAN, limits=limits)
+    async with office.database.unit_of_work(read_only=True) as uow:
+        assert await uow.accounts.by_number(office.organisation_id, "A-1") is None
 
 
 async def test_a_dry_run_writes_nothing(office: Office) -> None:

@@ -18,7 +18,6 @@ from meterplex.cli.account_options import (
 from meterplex.cli.billing_options import NUMBER, at_account, at_site, dry_run_option
 from meterplex.cli.output import json_option, print_json, tell
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
-from meterplex.db import Database
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Category, parse_deduction_order
 from meterplex.domain.operators import Right
@@ -32,7 +31,6 @@ from meterplex.services.open_account import (
     open_account,
 )
 from meterplex.services.transfer_account import TransferAccount, transfer_account
-from meterplex.services.vend_credit import VendRequest, vend_credit
 
 MODES = [mode.value for mode in AccountMode]
 
@@ -144,10 +142,11 @@ def open_(
                 amount_of(balance, currency, "balance"),
                 head_count=heads,
                 overload_kw=overload_kw,
+                purchase_units=amount_of(pay, currency, "pay"),
+                method=method,
                 **({} if deduct is None else {"deduction_order": deduct}),
             )
-            first = amount_of(pay, currency, "pay")
-            opened = await open_account(
+            return await open_account(
                 database,
                 program.plugins,
                 wanted,
@@ -155,21 +154,8 @@ def open_(
                 operator=operator.name,
                 dry_run=dry_run,
             )
-            if first and not dry_run:
-                await _first_purchase(database, opened, first, method, operator.name)
-        return opened
 
     _show(run(work()), as_json=as_json, dry_run=dry_run)
-
-
-async def _first_purchase(
-    database: Database, opened: OpenedAccount, amount_units: int, method: str, operator: str
-) -> None:
-    account = opened.account
-    request = VendRequest(
-        account.organisation_id, account.id, amount_units, f"open:{account.id}", method
-    )
-    await vend_credit(database, request, at=now(), operator=operator)
 
 
 def _check_points(by_point: dict[str, Any], points: tuple[str, ...]) -> None:
@@ -187,12 +173,15 @@ def _show(opened: OpenedAccount, *, as_json: bool, dry_run: bool) -> None:
                 "id": opened.account.id,
                 "customer": opened.customer.number,
                 "bindings": [binding_fields(each) for each in opened.bindings],
+                "receipt": None if opened.sale is None else opened.sale.receipt,
                 "dry_run": dry_run,
             }
         )
         return
     count = len(opened.bindings)
     tell(f"account {opened.account.number}: opened with {count} meter{'s' * (count != 1)}")
+    if opened.sale is not None:
+        tell(f"first purchase: receipt {opened.sale.receipt}")
 
 
 @click.command("add-meter")

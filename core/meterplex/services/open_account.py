@@ -1,11 +1,12 @@
 """Opens an account: customer, bindings, limits and what it brings along, all or nothing (F80, F93).
 
 What has to reach a meter follows by durable rows of its own: limits by the outbox, credit by
-orders. A first purchase is a vend of its own, whose key comes from the account.
+orders. A first purchase is taken in the same transaction: no account is open and its money not
+booked, and opening it again is refused.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -17,6 +18,7 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import DEDUCTION_ORDER, Account, Category, Customer
 from meterplex.domain.estate import AccountId, Binding, Meter, OrganisationId, Site
 from meterplex.domain.ledger import BROUGHT_IN, EntryKind, Posting, customer
+from meterplex.domain.prepayment.credit_order import key_of
 from meterplex.domain.tariff import TariffError
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk.accounts import AccountEventKind
@@ -50,7 +52,14 @@ from meterplex.services.price_override import tariff_of_meter
 from meterplex.services.site_policies import SiteParameters, load_parameters
 from meterplex.services.tariff_document import tariff_from_text
 from meterplex.services.transfer_credit import send_to_meter
-from meterplex.services.vend_credit import check_payable
+from meterplex.services.vend_credit import (
+    Sale,
+    VendRequest,
+    check_payable,
+    check_word,
+    note_sale,
+    sell_in,
+)
 
 OVERLOAD_KW_MAX: Final = Decimal(10_000)
 
@@ -94,6 +103,8 @@ class OpenAccount:
         customer: a new one, or the number of one that there is.
         tariff: empty takes the site's default.
         balance_units: credit brought along from an older meter or system, in ledger units.
+        purchase_units: first purchase, in ledger units; 0 for none.
+        method: how the first purchase is paid.
         overload_kw: power above which the meters disconnect; None takes the site's default.
     """
 
@@ -109,15 +120,22 @@ class OpenAccount:
     deduction_order: tuple[Category, ...] = DEDUCTION_ORDER
     head_count: int | None = None
     overload_kw: Decimal | None = None
+    purchase_units: int = 0
+    method: str = "cash"
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedAccount:
-    """An account with what it was opened with."""
+    """An account with what it was opened with.
+
+    Attributes:
+        sale: the first purchase.
+    """
 
     account: Account
     customer: Customer
     bindings: tuple[Binding, ...]
+    sale: Sale | None = None
 
 
 async def open_account(
@@ -137,7 +155,13 @@ async def open_account(
     """
     async with database.unit_of_work() as uow:
         opened = await open_in(uow, plugins, wanted, at=at, operator=operator)
+        purchase = _purchase(opened.account, wanted)
+        if wanted.purchase_units:
+            sale = await sell_in(uow, opened.account, purchase, at=at, operator=operator)
+            opened = replace(opened, sale=sale)
         await note_opened(uow, opened, wanted, at=at, operator=operator)
+        if opened.sale is not None:
+            await note_sale(uow, opened.sale, opened.account, purchase, operator)
         if not dry_run:
             await uow.commit()
     return opened
@@ -187,6 +211,16 @@ async def note_opened(
     }
     subject = f"account {account.number}"
     await record(uow, account.organisation_id, operator, "account.open", subject, detail, at)
+
+
+def _purchase(account: Account, wanted: OpenAccount) -> VendRequest:
+    return VendRequest(
+        account.organisation_id,
+        account.id,
+        wanted.purchase_units,
+        key_of("open", account.id),
+        check_word(wanted.method, "method"),
+    )
 
 
 async def _check_number(uow: UnitOfWork, wanted: OpenAccount) -> None:

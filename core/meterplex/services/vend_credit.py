@@ -144,11 +144,11 @@ async def vend_credit(
             answer = await first_answer(uow, key)
             if answer is not None:
                 return replace(msgspec.convert(answer, Sale), repeated=True)
-            sale = await _sell(uow, account, request, at=at, operator=operator)
+            sale = await sell_in(uow, account, request, at=at, operator=operator)
             crash(CrashPoint.IDEMPOTENCY, Moment.BEFORE)
             await keep_answer(uow, key, msgspec.to_builtins(sale), at)
             crash(CrashPoint.IDEMPOTENCY, Moment.AFTER)
-            await _record(uow, sale, account, request, operator)
+            await note_sale(uow, sale, account, request, operator)
             if not dry_run:
                 crash(CrashPoint.PAID, Moment.BEFORE)
                 await uow.commit()
@@ -225,9 +225,18 @@ def _checked(request: VendRequest) -> VendRequest:
     )
 
 
-async def _sell(
+async def sell_in(
     uow: UnitOfWork, account: Account, request: VendRequest, *, at: datetime, operator: str
 ) -> Sale:
+    """Take a payment inside the transaction of the caller, who adds :func:`note_sale` last.
+
+    Args:
+        account: held by the caller, or new.
+
+    Raises:
+        MoneyError: see :func:`vend_credit`.
+        ConflictError: an order has the key.
+    """
     check_payable(request.amount_units, account.currency)
     check_vendable(account)
     binding = await meter_binding(uow, account, request.binding_id)
@@ -329,9 +338,10 @@ async def _tell(
     await tell_event(uow, account, site, AccountEventKind.CREDITED, at, detail=detail)
 
 
-async def _record(
+async def note_sale(
     uow: UnitOfWork, sale: Sale, account: Account, request: VendRequest, operator: str
 ) -> None:
+    """Write the audit entry of a payment; the last thing before the commit."""
     detail = {
         "account": account.number,
         "amount": format_amount(sale.amount_units, sale.currency),
