@@ -40,6 +40,7 @@ def test_payable_amounts_become_ledger_units(
         pytest.param("0", "CNY", id="zero"),
         pytest.param("0.00", "CNY", id="zero with decimals"),
         pytest.param("0.005", "CNY", id="half a fen"),
+        pytest.param("1." + "0" * 29 + "1", "CNY", id="a trace of a fen"),
         pytest.param("1.5", "JPY", id="half a yen"),
         pytest.param(f"{AMOUNT_MAX}.01", "CNY", id="too much"),
         pytest.param("NaN", "CNY", id="no number as text"),

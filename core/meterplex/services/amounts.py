@@ -52,10 +52,10 @@ def parse_signed(amount: str | Decimal, currency: str, field: str) -> int:
     if abs(value) > AMOUNT_MAX:
         raise AmountError(field, f"{amount}: expected at most {AMOUNT_MAX} {currency}")
     decimals = minor_decimals(currency)
-    minor = value.scaleb(decimals)
-    if minor != minor.to_integral_value():
+    rounded = value.quantize(Decimal(1).scaleb(-decimals))
+    if rounded != value:
         raise AmountError(field, f"{amount}: {currency} has {decimals} decimals")
-    return int(minor) * 10 ** (LEDGER_DECIMALS - decimals)
+    return int(rounded.scaleb(LEDGER_DECIMALS))
 
 
 def format_amount(amount_units: int, currency: str) -> str:
