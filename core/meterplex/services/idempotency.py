@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from meterplex.db import UnitOfWork
-from meterplex.db.errors import ConflictError
+from meterplex.db.errors import ConflictError, TransactionConflictError
 from meterplex.db.idempotency import KeyRow
 from meterplex.domain.estate import OrganisationId
 from meterplex.services.money_errors import IdempotencyError, MoneyInputError
@@ -103,12 +103,12 @@ async def keep_answer(
 
 
 async def once(work: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Do something under a key; try again where another request took the key meanwhile.
+    """Do something under a key; try again where another request took the key, or was in the way.
 
     Args:
         work: a whole transaction, that begins with :func:`first_answer`.
     """
     try:
         return await work()
-    except ConflictError:
+    except (ConflictError, TransactionConflictError):
         return await work()
