@@ -121,7 +121,7 @@ async def test_a_first_purchase_is_paid_if_and_only_if_the_account_is_open(
     async with sqlite_office(sqlite_template, tmp_path) as office:
         await office.show(0, "1")
         wanted = office.wanted(purchase_units=50 * YUAN)
-        dying = CrashingDatabase(office.database, 1, durable=durable)
+        dying: Any = CrashingDatabase(office.database, 1, durable=durable)
         with pytest.raises(CrashError):
             await open_account(dying, office.plugins, wanted, at=office.clock(), operator="cashier")
         if durable:
