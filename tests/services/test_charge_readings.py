@@ -29,12 +29,12 @@ from meterplex.domain.readings import ReadingQuality
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
 from meterplex.domain.tariff import Span, Standing, Surcharge
 from meterplex.services.charge_readings import (
-    READINGS,
     ChargingOutcome,
     charge_meters,
     readings_handler,
 )
 from meterplex.services.estimate_readings import estimate_reading
+from meterplex.services.reading_messages import READINGS
 from meterplex.services.settle_holds import HoldDecision, settle_hold
 from meterplex.services.tariff_book import TariffBook
 

@@ -12,12 +12,14 @@ from meterplex.domain.supply_policy import LimiterPolicy
 from meterplex.headend.head_end import HeadEnd
 from meterplex.plugin_manager import PluginManager
 from meterplex.services.account_messages import ACCOUNT_EVENT, LIMITS, ORDERS, SUPPLY
-from meterplex.services.charge_readings import READINGS, readings_handler
+from meterplex.services.bypass import BYPASS_OVER, bypass_handler
+from meterplex.services.charge_readings import readings_handler
 from meterplex.services.decide_supply import SupplyLoop, supply_handler
 from meterplex.services.first_readings import FIRST_READING, first_reading_handler
 from meterplex.services.notices import NOTICE
 from meterplex.services.notify import FileNotifier, Notifier, notice_handler
 from meterplex.services.outbox_worker import Handler, OutboxWorker
+from meterplex.services.reading_messages import READINGS
 from meterplex.services.tariff_book import TariffBook
 from meterplex.services.tell_plugins import account_event_handler
 from meterplex.services.watch_fees import FeeWatch
@@ -55,6 +57,7 @@ def make_workers(
         READINGS: readings_handler(database, TariffBook(plugins.tariff_components), wall),
         ORDERS: wake_orders,
         LIMITS: limits_handler(database, plugins, wall),
+        BYPASS_OVER: bypass_handler(database, wall),
         FIRST_READING: first_reading_handler(database, wall),
     }
     return Workers(

@@ -96,13 +96,17 @@ class Accounts(IdentifiedRepository[Account]):
         All who hold more than one take them in this order, so that none waits for another.
         """
         columns = tables.account.c
-        rows = await self._rows(
+        rows = await self._records(
             sa.select(tables.account)
-            .where(columns.organisation_id == organisation_id, columns.id.in_(account_ids))
+            .where(columns.organisation_id == organisation_id, self._among(columns.id, account_ids))
             .order_by(columns.id)
             .with_for_update(key_share=True)
         )
-        return tuple(self._from_row(row) for row in rows)
+        orders = {row["deduction_order"] for row in rows}
+        known = {order: parse_deduction_order(order) for order in orders}
+        for row in rows:
+            row["deduction_order"] = known[row["deduction_order"]]
+        return tuple(Account(**row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

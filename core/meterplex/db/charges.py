@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from meterplex.db import money_tables, tables
+from meterplex.db.bulk_rows import BulkRows, json_text
 from meterplex.db.errors import NotFoundError
 from meterplex.db.identified import columns_of
 from meterplex.db.registers import Registers
@@ -24,9 +26,16 @@ from meterplex.domain.charges import (
     ReadingHold,
     TariffVersionId,
 )
-from meterplex.domain.estate import AccountId, Binding, BindingId, MeterId, OrganisationId
+from meterplex.domain.estate import (
+    AccountId,
+    Binding,
+    BindingId,
+    MeterId,
+    OrganisationId,
+    UsagePointId,
+)
 from meterplex.domain.readings import ReadingQuality, ReadingSource
-from meterplex.domain.registers import RegisterType
+from meterplex.domain.registers import RegisterType, Utility
 
 FOR_EVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """After everything."""
@@ -99,6 +108,46 @@ class ReadingSpan:
 Key = tuple[BindingId, str]
 """A binding and the slug of a register."""
 
+_CHARGE: Final = (
+    "organisation_id",
+    "id",
+    "account_id",
+    "binding_id",
+    "kind",
+    "from_at",
+    "to_at",
+    "from_value",
+    "to_value",
+    "units",
+    "amount_units",
+    "booked_at",
+    "tariff_version_id",
+    "adjusts_id",
+    "entry_id",
+    "reason",
+)
+_PERIOD: Final = (
+    "organisation_id",
+    "binding_id",
+    "tariff_version_id",
+    "start",
+    "amount_units",
+    "anchor_at",
+    "anchor_value",
+    "anchor_units",
+)
+_CHARGED: Final = ("organisation_id", "binding_id", "until", "value", "units", "booked_at")
+
+_of_charge: Final = attrgetter(*_CHARGE)
+_of_period: Final = attrgetter(*_PERIOD)
+_of_charged: Final = attrgetter(*_CHARGED)
+
+_CHARGES: Final = BulkRows.adding(money_tables.charge, *_CHARGE, "register_id", "lines")
+_PERIODS: Final = BulkRows.replacing(money_tables.charged_period, *_PERIOD, "register_id", "lines")
+_CHARGED_REGISTERS: Final = BulkRows.replacing(
+    money_tables.charged_register, *_CHARGED, "register_id"
+)
+
 
 class _OfRegisters(Repository):
     """Rows that name a register by its number and come out with its type."""
@@ -108,7 +157,7 @@ class _OfRegisters(Repository):
 
     async def _with_registers(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         registers = await Registers(self._connection).all()
-        rows = [dict(row) for row in await self._rows(query)]
+        rows = await self._records(query)
         for row in rows:
             row["register"] = registers[row.pop("register_id")]
         return rows
@@ -137,12 +186,12 @@ class Charges(_OfRegisters):
         Raises:
             ConflictError: a tile is charged already.
         """
-        numbers = await self._numbers({charge.register for charge in charges})
-        await self._insert(
-            money_tables.charge,
+        numbers = await self._numbers(charge.register for charge in charges)
+        await self._write_bulk(
+            _CHARGES,
             [
-                _numbered(charge, numbers) | {"lines": [dict(line) for line in charge.lines]}
-                for charge in charges
+                (*_of_charge(each), numbers[each.register.slug], json_text(each.lines))
+                for each in charges
             ],
         )
 
@@ -217,16 +266,19 @@ class Charges(_OfRegisters):
         columns = money_tables.charged_register.c
         rows = await self._with_registers(
             sa.select(money_tables.charged_register).where(
-                columns.organisation_id == organisation_id, columns.binding_id.in_(binding_ids)
+                columns.organisation_id == organisation_id,
+                self._among(columns.binding_id, binding_ids),
             )
         )
         return {(row["binding_id"], row["register"].slug): ChargedRegister(**row) for row in rows}
 
     async def put_registers(self, registers: Collection[ChargedRegister]) -> None:
         """Write how far registers are charged."""
-        numbers = await self._numbers({each.register for each in registers})
-        rows = [_numbered(each, numbers) for each in registers]
-        await self._put(money_tables.charged_register, rows)
+        numbers = await self._numbers(each.register for each in registers)
+        await self._write_bulk(
+            _CHARGED_REGISTERS,
+            [(*_of_charged(each), numbers[each.register.slug]) for each in registers],
+        )
 
     async def periods(
         self, organisation_id: OrganisationId, binding_ids: Collection[BindingId]
@@ -235,7 +287,10 @@ class Charges(_OfRegisters):
         columns = money_tables.charged_period.c
         rows = await self._with_registers(
             sa.select(money_tables.charged_period)
-            .where(columns.organisation_id == organisation_id, columns.binding_id.in_(binding_ids))
+            .where(
+                columns.organisation_id == organisation_id,
+                self._among(columns.binding_id, binding_ids),
+            )
             .order_by(columns.binding_id, columns.register_id, columns.start)
         )
         found: dict[Key, list[ChargedPeriod]] = defaultdict(list)
@@ -245,30 +300,61 @@ class Charges(_OfRegisters):
 
     async def put_periods(self, periods: Collection[ChargedPeriod]) -> None:
         """Write what periods were charged so far."""
-        numbers = await self._numbers({each.register for each in periods})
-        rows = [
-            _numbered(each, numbers) | {"lines": [dict(line) for line in each.lines]}
-            for each in periods
-        ]
-        await self._put(money_tables.charged_period, rows)
+        numbers = await self._numbers(each.register for each in periods)
+        await self._write_bulk(
+            _PERIODS,
+            [
+                (*_of_period(each), numbers[each.register.slug], json_text(each.lines))
+                for each in periods
+            ],
+        )
 
     # -- what is charged -----------------------------------------------------------------------
 
-    async def bindings_of_meters(
+    async def accounts_of_meters(
         self, organisation_id: OrganisationId, meter_ids: Collection[MeterId]
-    ) -> tuple[Binding, ...]:
-        """Return all bindings of some meters that have an account, the ended ones too."""
+    ) -> tuple[AccountId, ...]:
+        """Return the accounts of all bindings of some meters, the ended ones too, in order."""
         columns = tables.binding.c
-        rows = await self._rows(
+        result = await self._execute(
+            sa.select(columns.account_id)
+            .where(
+                columns.organisation_id == organisation_id,
+                self._among(columns.meter_id, meter_ids),
+                columns.account_id.is_not(None),
+            )
+            .distinct()
+            .order_by(columns.account_id)
+        )
+        return tuple(result.scalars())
+
+    async def bindings_of(
+        self, organisation_id: OrganisationId, account_ids: Collection[AccountId]
+    ) -> tuple[Binding, ...]:
+        """Return all bindings of some accounts, the ended ones too."""
+        columns = tables.binding.c
+        rows = await self._records(
             sa.select(tables.binding)
             .where(
                 columns.organisation_id == organisation_id,
-                columns.meter_id.in_(meter_ids),
-                columns.account_id.is_not(None),
+                self._among(columns.account_id, account_ids),
             )
             .order_by(columns.account_id, columns.since, columns.id)
         )
         return tuple(Binding(**row) for row in rows)
+
+    async def utilities_of(
+        self, organisation_id: OrganisationId, bindings: Collection[Binding]
+    ) -> Mapping[UsagePointId, Utility]:
+        """Return what is measured at the usage points of some bindings."""
+        columns = tables.usage_point.c
+        result = await self._execute(
+            sa.select(columns.id, columns.utility).where(
+                columns.organisation_id == organisation_id,
+                self._among(columns.id, {binding.usage_point_id for binding in bindings}),
+            )
+        )
+        return {row.id: row.utility for row in result}
 
     async def openings(
         self, organisation_id: OrganisationId, binding_ids: Collection[BindingId]
@@ -277,7 +363,8 @@ class Charges(_OfRegisters):
         columns = money_tables.binding_opening.c
         rows = await self._with_registers(
             sa.select(money_tables.binding_opening).where(
-                columns.organisation_id == organisation_id, columns.binding_id.in_(binding_ids)
+                columns.organisation_id == organisation_id,
+                self._among(columns.binding_id, binding_ids),
             )
         )
         found: dict[BindingId, dict[str, tuple[RegisterType, Decimal, Decimal | None]]] = {}
@@ -345,7 +432,7 @@ class Charges(_OfRegisters):
         *selected: sa.ColumnElement[Any],
     ) -> tuple[sa.Select[Any], Mapping[int, str]]:
         """Select from the readings of some spans; with the slugs of registers by number."""
-        numbers = await self._numbers({span.register for span in spans})
+        numbers = await self._numbers(span.register for span in spans)
         columns = tables.reading.c
         span = self._table_of(
             [(each.meter_id, numbers[each.register.slug], each.after, each.until) for each in spans]
@@ -398,7 +485,7 @@ class ReadingHolds(_OfRegisters):
         Raises:
             ConflictError: a reading of another hold's.
         """
-        numbers = await self._numbers({hold.register for hold in holds})
+        numbers = await self._numbers(hold.register for hold in holds)
         await self._put(money_tables.reading_hold, [_numbered(hold, numbers) for hold in holds])
 
     async def get(self, organisation_id: OrganisationId, hold_id: HoldId) -> ReadingHold:
@@ -417,7 +504,7 @@ class ReadingHolds(_OfRegisters):
     ) -> Mapping[Key, tuple[ReadingHold, ...]]:
         """Return all holds of some bindings, by binding and slug of the register."""
         found: dict[Key, list[ReadingHold]] = defaultdict(list)
-        where = money_tables.reading_hold.c.binding_id.in_(binding_ids)
+        where = self._among(money_tables.reading_hold.c.binding_id, binding_ids)
         for hold in await self._holds(organisation_id, where):
             found[hold.binding_id, hold.register.slug].append(hold)
         return {key: tuple(holds) for key, holds in found.items()}

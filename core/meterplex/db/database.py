@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -158,6 +159,7 @@ def create_engine(url: sa.URL, *, connections: int = 1, read_only: bool = False)
         max_overflow=0,
         pool_timeout=_WAIT_S,
         pool_pre_ping=not on_sqlite,
+        json_deserializer=msgspec.json.decode,
         connect_args={} if on_sqlite else {"server_settings": _SERVER_SETTINGS},
     )
     if on_sqlite:

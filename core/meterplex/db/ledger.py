@@ -32,8 +32,8 @@ Balances = Mapping[LedgerAccount, int]
 
 _ENTRY: Final = tuple(name for name in Entry.__dataclass_fields__ if name != "postings")
 _of_entry: Final = attrgetter(*_ENTRY)
-_ENTRIES: Final = BulkRows.into(tables.ledger_entry, *_ENTRY)
-_POSTINGS: Final = BulkRows.into(
+_ENTRIES: Final = BulkRows.adding(tables.ledger_entry, *_ENTRY)
+_POSTINGS: Final = BulkRows.adding(
     tables.ledger_posting,
     "organisation_id",
     "entry_id",
@@ -98,8 +98,8 @@ class Ledger(Repository):
             for account in (posting.debit, posting.credit)
         }
         held = await self._hold(organisation_id, currency, named)
-        await self._insert_bulk(_ENTRIES, [_of_entry(entry) for entry in entries])
-        await self._insert_bulk(
+        await self._write_bulk(_ENTRIES, [_of_entry(entry) for entry in entries])
+        await self._write_bulk(
             _POSTINGS,
             [
                 (

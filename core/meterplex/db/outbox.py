@@ -3,13 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from meterplex.db import money_tables as tables
-from meterplex.db.identified import columns_of
+from meterplex.db.bulk_rows import BulkRows, json_text
 from meterplex.db.repository import Repository
 from meterplex.domain.estate import OrganisationId
 
@@ -36,13 +37,19 @@ class OutboxMessage:
     last_error: str = ""
 
 
+_PLAIN: Final = tuple(name for name in OutboxMessage.__dataclass_fields__ if name != "payload")
+_plain: Final = attrgetter(*_PLAIN)
+_MESSAGES: Final = BulkRows.adding(tables.outbox, *_PLAIN, "payload")
+
+
 class Outbox(Repository):
     """The outbox of all organisations."""
 
     async def add_all(self, messages: Iterable[OutboxMessage]) -> None:
         """Add messages."""
-        rows = [columns_of(each) | {"payload": dict(each.payload)} for each in messages]
-        await self._insert(tables.outbox, rows)
+        await self._write_bulk(
+            _MESSAGES, [(*_plain(each), json_text(each.payload)) for each in messages]
+        )
 
     async def due(
         self, topics: Collection[str], now: datetime, limit: int = 100

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from meterplex.db import tables
-from meterplex.db.errors import InvalidValueError, driver_errors
+from meterplex.db.errors import InvalidValueError
 from meterplex.db.registers import Registers
 from meterplex.db.repository import Repository
 from meterplex.db.types import EnumText, UtcDateTime
@@ -92,16 +92,9 @@ class ReadingStore(Repository):
         await self._execute(sa.delete(_incoming))
         names = _incoming.columns.keys()
         if self._postgresql:
-            await self._copy(names, rows)
+            await self._copy(_incoming.name, names, rows)
         else:
             await self._execute_plain(_INSERT_INCOMING, _bound(rows, self._connection.dialect))
-
-    async def _copy(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        raw = await self._connection.get_raw_connection()
-        driver = raw.driver_connection
-        assert driver is not None
-        with driver_errors():
-            await driver.copy_records_to_table(_incoming.name, records=rows, columns=names)
 
     def _first_values(self) -> sa.Insert:
         return self._take_over(sa.literal(0), _incoming.c.reason, sa.true())

@@ -1,6 +1,6 @@
 """Column types: the same domain value in and out on both databases."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -42,6 +42,12 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             return (value - _EPOCH) // _MICROSECOND
         return value.astimezone(UTC)
 
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Take PostgreSQL's values as they come: its driver gives aware times in UTC."""
+        if dialect.name == "postgresql":
+            return None
+        return super().result_processor(dialect, coltype)
+
     def process_result_value(
         self, value: datetime | int | None, dialect: sa.Dialect
     ) -> datetime | None:
@@ -72,6 +78,12 @@ class ExactDecimal(sa.types.TypeDecorator[Decimal]):
         if not value.is_finite():
             raise ValueError(f"{value} is not a number")
         return str(value) if dialect.name == "sqlite" else value
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Take PostgreSQL's values as they come: its driver gives decimal numbers."""
+        if dialect.name == "postgresql":
+            return None
+        return super().result_processor(dialect, coltype)
 
     def process_result_value(
         self, value: Decimal | str | None, dialect: sa.Dialect

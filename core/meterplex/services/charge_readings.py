@@ -5,7 +5,7 @@ charging may run at any time, as often as anybody likes, also twice at once: the
 locked, and what is charged already adds nothing.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,9 +22,6 @@ from meterplex.services.charged_counters import RULE, CounterLoader, Uncharged
 from meterplex.services.metered_charges import draft_metered
 from meterplex.services.period_rating import plan, rate
 from meterplex.services.tariff_book import TariffBook
-
-READINGS: Final = "readings"
-"""Topic of the outbox: new readings were stored for the meters that the payload names."""
 
 ACCOUNTS_AT_ONCE: Final = 500
 """Accounts that are charged in one transaction."""
@@ -69,15 +66,16 @@ async def charge_meters(
         DatabaseError: nothing of the batch of accounts at work was kept; call again.
     """
     book = TariffBook() if book is None else book
+    meters = frozenset(meter_ids)
     async with database.unit_of_work(read_only=True) as uow:
-        bindings = await uow.charges.bindings_of_meters(organisation_id, meter_ids)
+        accounts = await uow.charges.accounts_of_meters(organisation_id, meters)
     charges: list[Charge] = []
     held: list[ReadingHold] = []
     uncharged: list[Uncharged] = []
-    for account_ids in _batches(sorted({_account_id(each) for each in bindings})):
+    for account_ids in _batches(accounts):
         async with database.unit_of_work() as uow:
             run = _Run(uow, organisation_id, book, at, operator)
-            done = await run.charge(account_ids, meter_ids, since)
+            done = await run.charge(account_ids, meters, since)
             if not dry_run:
                 await uow.commit()
         charges += done.charges
@@ -89,11 +87,6 @@ async def charge_meters(
 def _batches(account_ids: Sequence[AccountId]) -> Iterator[Sequence[AccountId]]:
     for first in range(0, len(account_ids), ACCOUNTS_AT_ONCE):
         yield account_ids[first : first + ACCOUNTS_AT_ONCE]
-
-
-def _account_id(binding: Binding) -> AccountId:
-    assert binding.account_id is not None
-    return binding.account_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +102,7 @@ class _Run:
     async def charge(
         self,
         account_ids: Collection[AccountId],
-        meter_ids: Collection[MeterId],
+        meter_ids: Set[MeterId],
         since: datetime | None,
     ) -> ChargingOutcome:
         """Charge; the bindings are read again under the locks."""
@@ -117,8 +110,8 @@ class _Run:
         accounts = {
             account.id: account for account in locked if account.state is not AccountState.CLOSED
         }
-        found = await self.uow.charges.bindings_of_meters(self.organisation_id, meter_ids)
-        bindings = [each for each in found if each.account_id in accounts]
+        found = await self.uow.charges.bindings_of(self.organisation_id, accounts.keys())
+        bindings = [each for each in found if each.meter_id in meter_ids]
         on_server = [each for each in bindings if not _in_meter(each)]
         in_meter = [each for each in bindings if _in_meter(each)]
         loader = CounterLoader(self.uow, self.organisation_id, self.book)
@@ -156,7 +149,7 @@ def _in_meter(binding: Binding) -> bool:
 def readings_handler(
     database: Database, book: TariffBook, wall: Callable[[], datetime]
 ) -> Callable[[OutboxMessage], Awaitable[None]]:
-    """Return what the worker does with messages of :data:`READINGS`.
+    """Return what the worker does with messages of ``reading_messages.READINGS``.
 
     Their payload names ``meters`` and may name ``since``, the time of the oldest reading that it
     tells of.

@@ -137,6 +137,7 @@ class CounterLoader:
         self._organisation_id = organisation_id
         self._book = book
         self._known_at = known_at
+        self._limits: dict[tuple[str, timedelta], CounterLimits] = {}
         self.problems: list[Uncharged] = []
 
     async def load(
@@ -180,9 +181,7 @@ class CounterLoader:
     async def _know(
         self, accounts: Mapping[AccountId, Account], bindings: Sequence[Binding]
     ) -> list[_Known]:
-        points = await self._uow.usage_points.by_ids(
-            self._organisation_id, {binding.usage_point_id for binding in bindings}
-        )
+        utilities = await self._uow.charges.utilities_of(self._organisation_id, bindings)
         openings = await self._uow.charges.openings(
             self._organisation_id, [binding.id for binding in bindings]
         )
@@ -190,7 +189,7 @@ class CounterLoader:
         await self._book.load(self._uow, self._organisation_id, codes)
         known = []
         for binding in bindings:
-            utility = points[binding.usage_point_id].utility
+            utility = utilities[binding.usage_point_id]
             of_binding = openings.get(binding.id, {})
             try:
                 known.append(self._known(accounts, binding, utility, of_binding))
@@ -347,7 +346,7 @@ class CounterLoader:
     ) -> Counter:
         since, until = anchor.shown.at, each.binding.until
         mine = [row for row in readings if since < row.at and (until is None or row.at <= until)]
-        mine += self._closing(each, {row.at for row in mine})
+        mine += self._closing(each, mine)
         return Counter(
             account=each.account,
             site=site[0],
@@ -355,7 +354,7 @@ class CounterLoader:
             binding=each.binding,
             register=each.register,
             scale=each.scale,
-            limits=CounterLimits.of(each.register, gap_max=site[1]),
+            limits=self._limits_of(each.register, site[1]),
             spans=each.spans,
             opening=Shown(each.binding.since, each.register.to_steps(each.opening)),
             start=anchor.shown,
@@ -369,10 +368,16 @@ class CounterLoader:
             changed_since=changed_since,
         )
 
-    def _closing(self, each: _Known, read: Collection[datetime]) -> Iterator[StoredReading]:
+    def _limits_of(self, register: RegisterType, gap_max: timedelta) -> CounterLimits:
+        key = register.slug, gap_max
+        if key not in self._limits:
+            self._limits[key] = CounterLimits.of(register, gap_max=gap_max)
+        return self._limits[key]
+
+    def _closing(self, each: _Known, read: Iterable[StoredReading]) -> Iterator[StoredReading]:
         """Yield what the counter showed when its binding ended, where no reading says so."""
         until, now = each.binding.until, self._known_at
-        if until is None or each.closing is None or until in read:
+        if until is None or each.closing is None or any(row.at == until for row in read):
             return
         if now is None or until <= now:
             count, source = each.register.to_steps(each.closing), ReadingSource.MANUAL

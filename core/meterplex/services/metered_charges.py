@@ -109,9 +109,7 @@ async def _credits(
     ids = [binding.id for binding in bindings]
     charged = await uow.charges.registers(organisation_id, ids)
     holds = await uow.reading_holds.of_bindings(organisation_id, ids)
-    points = await uow.usage_points.by_ids(
-        organisation_id, {binding.usage_point_id for binding in bindings}
-    )
+    utilities = await uow.charges.utilities_of(organisation_id, bindings)
     sites = await uow.sites.by_ids(
         organisation_id, {account.site_id for account in accounts.values()}
     )
@@ -130,7 +128,7 @@ async def _credits(
                 account=account,
                 site=sites[account.site_id],
                 binding=binding,
-                utility=points[binding.usage_point_id].utility,
+                utility=utilities[binding.usage_point_id],
                 balance_units=held[credit],
                 reading=reading,
                 charged=row,
