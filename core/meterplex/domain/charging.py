@@ -33,6 +33,7 @@ GAP_MAX: Final = timedelta(days=7)
 
 _HOUR_US: Final = 3_600_000_000
 _MICROSECOND: Final = timedelta(microseconds=1)
+_SECOND: Final = timedelta(seconds=1)
 _DIGITS_MIN: Final = 4
 """Counters have at least so many places before the point. Guess."""
 
@@ -329,4 +330,7 @@ class _Tiler:
 
 
 def _same_second(before: Shown, after: Shown) -> bool:
+    """Whether two readings, the later one second, lie in one second."""
+    if after.at - before.at >= _SECOND:
+        return False
     return before.at.replace(microsecond=0) == after.at.replace(microsecond=0)

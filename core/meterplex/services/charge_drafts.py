@@ -58,8 +58,8 @@ def draft_charges(plan: Plan, at: datetime) -> Draft:
     Args:
         at: now.
     """
-    counter = plan.counter
-    charges = tuple(_charges(plan, _charged(plan), at))
+    counter, charged = plan.counter, _charged(plan)
+    charges = tuple(_charges(plan, charged, at))
     raised, settled = _holds(counter, plan.full, at)
     return Draft(
         account=counter.account,
@@ -67,7 +67,7 @@ def draft_charges(plan: Plan, at: datetime) -> Draft:
         binding=counter.binding,
         utility=counter.utility,
         charges=charges,
-        periods=tuple(_periods(plan)) if charges else (),
+        periods=tuple(_periods(plan, charged)) if charges else (),
         register=_register(plan, at) if charges else None,
         raised=raised,
         settled=settled,
@@ -192,10 +192,10 @@ def _documents(plan: Plan, change: Lines) -> Iterator[Mapping[str, Any]]:
             yield line | where
 
 
-def _periods(plan: Plan) -> Iterator[ChargedPeriod]:
+def _periods(plan: Plan, charged: Lines) -> Iterator[ChargedPeriod]:
     """Yield what the rated periods are charged now; those that are no more are empty."""
     counter, (full, _) = plan.counter, plan.rated
-    for version_id, start in _charged(plan).keys() | full.keys():
+    for version_id, start in charged.keys() | full.keys():
         lines = full.get((version_id, start), ())
         anchor, units = _anchor(counter, plan.full, start)
         yield ChargedPeriod(

@@ -237,13 +237,13 @@ def _line(row: Mapping[str, Any], zone: ZoneInfo) -> ChargeLine:
             amount_units=int(row["amount_units"]),
             start=datetime.fromisoformat(row["start"]).astimezone(zone),
             end=datetime.fromisoformat(row["end"]).astimezone(zone),
-            units=None if "units" not in row else Fraction(row["units"]),
+            units=None if "units" not in row else _fraction(row["units"]),
             unit=row.get("unit", ""),
             price=_maybe_decimal(row, "price"),
             block=row.get("block", ""),
             band=row.get("band", ""),
             base_units=None if "base_units" not in row else int(row["base_units"]),
-            percent=None if "percent" not in row else Fraction(row["percent"]),
+            percent=None if "percent" not in row else _fraction(row["percent"]),
             power_factor=_maybe_decimal(row, "power_factor"),
             tax_code=row.get("tax_code", ""),
         )
@@ -251,6 +251,12 @@ def _line(row: Mapping[str, Any], zone: ZoneInfo) -> ChargeLine:
         raise TariffDocumentError(
             f"stored charge line {dict(row)!r} cannot be read: {error!r}"
         ) from error
+
+
+def _fraction(text: str) -> Fraction:
+    """Return the fraction of a text as :func:`lines_to_json` writes it."""
+    numerator, _, denominator = text.partition("/")
+    return Fraction(int(numerator), int(denominator or 1))
 
 
 def _present(**values: object) -> Document:
