@@ -71,23 +71,25 @@ class Shop:
             mode=AccountMode.PREPAID_SERVER,
             tariff=shop_tariff().id,
             bindings=(NewBinding(bus.usage_point(TENANT_METER)),),
+            purchase_units=parse_amount(FIRST_PURCHASE, CURRENCY, "purchase"),
         )
         opened = await open_account(database, scene.plugins, wanted, at=scene.wall(), operator=by)
         self._account = opened.account
-        sale = await self._pay(FIRST_PURCHASE, "first")
-        return f"receipt {sale.receipt}, balance {format_amount(sale.wallet_units, CURRENCY)}"
+        if opened.sale is None:
+            raise NotAsToldError("opened without its first purchase")
+        return _receipt(opened.sale)
 
     async def _site(self) -> Site:
         async with self.scene.database.unit_of_work(read_only=True) as uow:
             return await uow.sites.get(self._meter.organisation_id, self._meter.site_id)
 
-    async def _pay(self, amount: str, what: str) -> Sale:
+    async def _top_up(self) -> Sale:
         scene = self.scene
         request = VendRequest(
             self._account.organisation_id,
             self._account.id,
-            parse_amount(amount, CURRENCY, "amount"),
-            idempotency_key=f"demo-{ACCOUNT}-{what}",
+            parse_amount(TOP_UP, CURRENCY, "amount"),
+            idempotency_key=f"demo-{ACCOUNT}",
         )
         return await vend_credit(
             scene.database, request, at=scene.wall(), operator=scene.operator.name
@@ -171,16 +173,13 @@ class Shop:
 
     async def _reconnected(self) -> str:
         paid_at = self.scene.wall()
-        sale = await self._pay(TOP_UP, "top-up")
+        sale = await self._top_up()
         if not sale.receipt:
             raise NotAsToldError("no receipt was issued")
         command = await self._confirmed(CommandKind.RECONNECT)
         await self._see(connected=True)
         assert command.settled_at is not None
-        return (
-            f"receipt {sale.receipt}, balance {format_amount(sale.wallet_units, CURRENCY)}, "
-            f"relay closed {_minutes(command.settled_at - paid_at)} later"
-        )
+        return f"{_receipt(sale)}, relay closed {_minutes(command.settled_at - paid_at)} later"
 
     async def _explained(self) -> str:
         scene, organisation_id = self.scene, self._account.organisation_id
@@ -195,6 +194,10 @@ class Shop:
             f"{start.value} to {end.value} kWh, {tariff}, "
             f"{format_amount(charge.amount_units, CURRENCY)} {CURRENCY}, the same again"
         )
+
+
+def _receipt(sale: Sale) -> str:
+    return f"receipt {sale.receipt}, balance {format_amount(sale.wallet_units, CURRENCY)}"
 
 
 def _minutes(span: timedelta) -> str:
