@@ -1,8 +1,10 @@
 """Accounts of estate files: opened once, written back as they came, never changed unasked."""
 
+import asyncio
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,7 +15,7 @@ from tests.services.test_import_estate import AT, HEAD, LATER, MAIN, SUB
 from meterplex.db import Database
 from meterplex.db.outbox import OutboxMessage
 from meterplex.domain.account_mode import AccountMode
-from meterplex.domain.accounts import Category
+from meterplex.domain.accounts import AccountState, Category
 from meterplex.domain.estate import Binding
 from meterplex.domain.readings import Reading
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
@@ -28,6 +30,7 @@ from meterplex.services.first_readings import (
     first_reading_handler,
 )
 from meterplex.services.import_estate import EstateRefusedError, ImportReport, import_estate
+from meterplex.services.outbox_worker import Handler
 
 ACCOUNT = """
 [[account]]
@@ -43,6 +46,8 @@ alarm_2 = "20.00"
 overdraft = "0.00"
 """
 WHOLE = HEAD + MAIN + SUB + ACCOUNT
+HEAD_START_S = 0.3
+"""Time for a task to come to the row that the test holds."""
 
 
 class Importer:
@@ -127,6 +132,48 @@ async def test_an_account_for_a_standing_meter_begins_at_its_last_reading(
     (binding,) = found.meters
     assert binding.binding.since == LATER
     assert [each.opening_value for each in binding.openings] == [Decimal("12.5")]
+
+
+async def test_what_happens_to_an_account_meanwhile_is_not_written_over(
+    importer: Importer,
+) -> None:
+    await importer.take(WHOLE)
+    (found,) = await importer.look()
+    async with importer.database.unit_of_work() as uow:
+        account = await uow.accounts.lock(found.account.organisation_id, found.account.id)
+        text = WHOLE.replace('alarm_1 = "50.00"', 'alarm_1 = "60.00"')
+        taking = asyncio.create_task(importer.take(text, LATER))
+        await asyncio.wait({taking}, timeout=HEAD_START_S)
+        await uow.accounts.replace(replace(account, state=AccountState.SUSPENDED))
+        await uow.commit()
+    await taking
+    (found,) = await importer.look()
+    assert found.account.state is AccountState.SUSPENDED
+    assert found.account.alarm_1_units == 600_000
+
+
+async def test_a_binding_that_is_frozen_meanwhile_stays_so(importer: Importer) -> None:
+    await importer.take(WHOLE)
+    (found,) = await importer.look()
+    (meter,) = found.meters
+    binding = meter.binding
+    await importer.read_meter(binding, "7", AT + timedelta(minutes=10))
+    (message,) = await importer.messages(FIRST_READING)
+    handle = first_reading_handler(importer.database, lambda: LATER)
+    async with importer.database.unit_of_work() as uow:
+        await uow.accounts.lock(binding.organisation_id, found.account.id)
+        handling = asyncio.create_task(_call(handle, message))
+        await asyncio.wait({handling}, timeout=HEAD_START_S)
+        await uow.bindings.replace(replace(binding, frozen=True))
+        await uow.commit()
+    await handling
+    async with importer.database.unit_of_work(read_only=True) as uow:
+        begun = await uow.bindings.get(binding.organisation_id, binding.id)
+    assert (begun.frozen, begun.since) == (True, AT + timedelta(minutes=10))
+
+
+async def _call(handle: Handler, message: OutboxMessage) -> None:
+    await handle(message)
 
 
 async def test_a_meter_that_was_never_read_begins_at_its_first_reading(

@@ -15,7 +15,7 @@ import uuid_utils.compat
 from meterplex.db import Database, UnitOfWork
 from meterplex.db.accounts import BindingOpening
 from meterplex.db.outbox import OutboxMessage
-from meterplex.domain.estate import Binding, BindingId
+from meterplex.domain.estate import Binding, BindingId, OrganisationId
 from meterplex.domain.readings import Reading, ReadingQuality
 from meterplex.services.charge_readings import charge_meters
 from meterplex.services.outbox_worker import Handler
@@ -56,15 +56,22 @@ def first_reading_handler(database: Database, wall: Callable[[], datetime]) -> H
     async def handle(message: OutboxMessage) -> None:
         at = wall()
         async with database.unit_of_work() as uow:
-            binding = await uow.bindings.get(
-                message.organisation_id, BindingId(UUID(message.subject))
-            )
+            binding = await _held(uow, message.organisation_id, BindingId(UUID(message.subject)))
             if not await _begin(uow, binding, at):
                 return
             await uow.commit()
         await charge_meters(database, binding.organisation_id, [binding.meter_id], at)
 
     return handle
+
+
+async def _held(uow: UnitOfWork, organisation_id: OrganisationId, binding_id: BindingId) -> Binding:
+    """Return a binding as it is now, with its account held."""
+    binding = await uow.bindings.get(organisation_id, binding_id)
+    if binding.account_id is None:
+        return binding
+    await uow.accounts.lock(organisation_id, binding.account_id)
+    return await uow.bindings.get(organisation_id, binding_id)
 
 
 async def _begin(uow: UnitOfWork, binding: Binding, at: datetime) -> bool:

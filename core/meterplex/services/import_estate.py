@@ -12,6 +12,7 @@ from typing import Final
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
+from meterplex.domain.accounts import Account
 from meterplex.domain.audit import AuditRecord
 from meterplex.domain.estate import Organisation, OrganisationId
 from meterplex.plugin_manager import PluginManager
@@ -92,7 +93,7 @@ async def import_estate(
     """
     async with database.unit_of_work(read_only=dry_run) as uow:
         owner = await _owner(uow, file)
-        standing = await _standing(uow, owner, file)
+        standing = await _standing(uow, owner, file, hold=not dry_run)
         draft = EstateDraft.over(standing, uuid_utils.compat.uuid7)
         draft.problems += [*file.problems, *owner.problems, *format_problems(file)]
         draft.warnings += owner.warnings
@@ -142,10 +143,13 @@ async def _owner(uow: UnitOfWork, file: EstateFile) -> _Owner:
     return _Owner(unnamed, True, [*problems, EstateProblem("organisation", 0, "", reason)])
 
 
-async def _standing(uow: UnitOfWork, owner: _Owner, file: EstateFile) -> StandingEstate:
+async def _standing(
+    uow: UnitOfWork, owner: _Owner, file: EstateFile, *, hold: bool
+) -> StandingEstate:
     if owner.is_new:
         return StandingEstate(owner.organisation, is_new=True)
     whose = owner.organisation.id
+    accounts = await _accounts(uow, whose, file, hold=hold)
     meters = await uow.meters.all(whose)
     installed = {meter.serial for meter in meters}
     named = {row.cells.get("serial", "") for row in file.rows if row.table == "meter"}
@@ -162,9 +166,22 @@ async def _standing(uow: UnitOfWork, owner: _Owner, file: EstateFile) -> Standin
         usage_points=await uow.usage_points.all(whose),
         bindings=await uow.bindings.open(whose),
         customers=await uow.customers.all(whose),
-        accounts=await uow.accounts.all(whose),
+        accounts=accounts,
         tariff_codes=await uow.tariff_versions.codes(whose),
     )
+
+
+async def _accounts(
+    uow: UnitOfWork, whose: OrganisationId, file: EstateFile, *, hold: bool
+) -> tuple[Account, ...]:
+    """Return all accounts; with ``hold`` nobody else changes those that the file names."""
+    accounts = {account.id: account for account in await uow.accounts.all(whose)}
+    if hold:
+        named = {row.cells.get("number", "") for row in file.rows if row.table == "account"}
+        chosen = [account.id for account in accounts.values() if account.number in named]
+        held = await uow.accounts.lock_all(whose, chosen)
+        accounts |= {account.id: account for account in held}
+    return tuple(accounts.values())
 
 
 def _lay(draft: EstateDraft, rows: EstateRows, file: EstateFile, progress: Progress) -> None:
