@@ -125,6 +125,10 @@ async def test_what_is_still_owed_has_to_be_paid(office: Office) -> None:
     assert (await close(office, account, settle_method="bank")).closed
     balances = await office.balances()
     assert (balances["cash"], balances["rounding"]) == (-12_3500, 44)
+    async with office.database.unit_of_work(read_only=True) as uow:
+        entries = await uow.ledger.of_account(office.organisation_id, account.id)
+        (payment,) = [each for each in entries if each.kind is EntryKind.PAYMENT]
+        assert await uow.receipts.of_entry(office.organisation_id, payment.id) is not None
 
 
 async def test_what_was_brought_in_is_not_paid_out(office: Office) -> None:

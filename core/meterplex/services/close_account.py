@@ -33,6 +33,7 @@ from meterplex.domain.estate import AccountId, Binding, OrganisationId, Site
 from meterplex.domain.ledger import (
     BROUGHT_IN,
     ROUNDING,
+    Entry,
     EntryKind,
     LedgerAccount,
     Posting,
@@ -61,6 +62,7 @@ from meterplex.services.bookkeeping import book
 from meterplex.services.charge_fees import charge_fees, end_fee
 from meterplex.services.credit_origin import credit_origin
 from meterplex.services.deduct_dues import dues_of
+from meterplex.services.issue_receipt import issue_receipt
 from meterplex.services.money_errors import BusyError
 from meterplex.services.pay_out import PayoutRequest, pay_out
 from meterplex.services.settle_bills import note_paid
@@ -377,15 +379,16 @@ class _Step:
     async def _set_off_debts(self) -> str:
         await self._explain_suspense()
         await self._lend_no_more()
-        owed = await self._set_off()
+        owed, payment = await self._set_off(), None
         if owed > 0 and self.wanted.settle_method:
-            await self._take_payment(owed)
-            owed = 0
+            payment, owed = await self._take_payment(owed), 0
         account = self.account
         await note_paid(self.uow, account.organisation_id, account.id, account.currency, self.at)
         if owed > 0:
             return f"the account owes {self._said(owed)}: have it paid"
         await self._make_payable()
+        if payment is not None:
+            await issue_receipt(self.uow, account, self.site, payment, at=self.at)
         return ""
 
     async def _explain_suspense(self) -> None:
@@ -424,7 +427,7 @@ class _Step:
             allocation.amount_units for allocation in deduction.allocations
         )
 
-    async def _take_payment(self, owed_units: int) -> None:
+    async def _take_payment(self, owed_units: int) -> Entry | None:
         """Take what is owed as paid now, up to the minor unit."""
         surplus = -owed_units % self._minor_step
         source = cash(self.wanted.settle_method)
@@ -434,7 +437,7 @@ class _Step:
             Posting(source, self._due_account(each.due), each.amount_units)
             for each in deduction.allocations
         ]
-        await self._book(
+        return await self._book(
             EntryKind.PAYMENT, [*postings, *signed(source, ROUNDING, surplus)], "paid at closing"
         )
 
@@ -560,8 +563,8 @@ class _Step:
 
     async def _book(
         self, kind: EntryKind, postings: Iterable[Posting], memo: str = "closing"
-    ) -> None:
-        await book(
+    ) -> Entry | None:
+        return await book(
             self.uow,
             self.site,
             kind,
