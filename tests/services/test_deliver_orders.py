@@ -10,7 +10,7 @@ from tests.conftest import Estate
 from tests.services.prepaid_desk import YUAN, Desk, open_desk
 
 from meterplex.db import Database
-from meterplex.db.errors import DatabaseUnavailableError
+from meterplex.db.errors import AppendOnlyError, DatabaseUnavailableError
 from meterplex.domain.ledger import in_meter, suspense, transit
 from meterplex.domain.prepayment import OrderState, PrepaymentRules, Verdict
 from meterplex.domain.prepayment.answers import AnswerStep, AnswerVerdict
@@ -55,6 +55,23 @@ async def events(desk: Desk) -> list[str]:
     async with desk.database.unit_of_work(read_only=True) as uow:
         found = await uow.events.newest(desk.account.organisation_id, desk.meter.id)
     return [event.code for event in found]
+
+
+async def test_month_that_is_closed_after_the_send_loses_no_answer(
+    database: Database, estate: Estate
+) -> None:
+    desk = await open_desk(database, estate)
+    await desk.vend(50, "k-1")
+    refused = []
+
+    def close_once(point: CrashPoint, moment: Moment) -> None:
+        if (point, moment) == (CrashPoint.CONFIRMED, Moment.BEFORE) and not refused:
+            refused.append(point)
+            raise AppendOnlyError("append-only: the period is closed")
+
+    assert await desk.deliver(close_once) == [OrderState.CONFIRMED]
+    assert refused
+    assert await desk.balances() == {"cash": -50 * YUAN, "meter": 50 * YUAN}
 
 
 async def test_paid_order_is_delivered_and_proven(database: Database, estate: Estate) -> None:

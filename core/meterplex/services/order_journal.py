@@ -13,7 +13,11 @@ from typing import Any, Final
 import structlog
 
 from meterplex.db import Database, UnitOfWork
-from meterplex.db.errors import DatabaseUnavailableError, TransactionConflictError
+from meterplex.db.errors import (
+    AppendOnlyError,
+    DatabaseUnavailableError,
+    TransactionConflictError,
+)
 from meterplex.domain.estate import Binding, Meter
 from meterplex.domain.prepayment import (
     Arming,
@@ -53,6 +57,8 @@ log = structlog.get_logger(__name__)
 DONE_BY: Final = "delivery"
 STORE_RETRY_S: Final = 1.0
 """How long to wait before what happened is stored again."""
+_PASSING: Final = (DatabaseUnavailableError, TransactionConflictError, AppendOnlyError)
+"""What does not hinder for ever; a month that was closed meanwhile gives way to the next."""
 HELD_LOOK: Final = timedelta(minutes=30)
 """When an order that is held is tried again, unless somebody asks for it."""
 
@@ -360,7 +366,7 @@ class OrderJournal:
         while True:
             try:
                 return await self.change(order, point, change)
-            except (DatabaseUnavailableError, TransactionConflictError) as error:
+            except _PASSING as error:
                 if not waiting:
                     log.warning("order waits to be stored", order=str(order.id), error=str(error))
                 waiting = True
