@@ -13,6 +13,7 @@ from meterplex.domain.prepayment import (
     decision_refusal,
     fence_of,
     may_void,
+    next_fence_read,
 )
 
 SENT = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -209,3 +210,18 @@ def test_two_people_decide_a_conflict(
         decision_refusal(state, to, people=people, reason=reason, ever_sent=ever_sent, fence=fence)
         is refusal
     )
+
+
+@pytest.mark.parametrize(
+    ("facts", "minutes"),
+    [
+        (SENT_ONLY, None),
+        (replace(DIRECT, session_closed_at=after(-1)), None),
+        (DIRECT, 14),
+        (replace(DIRECT, reads=(read(2), read(13.9))), 14),
+        (replace(DIRECT, reads=(read(20), read(14.5))), 15.5),
+    ],
+    ids=["stores frames", "session open", "not read", "read too early", "read once"],
+)
+def test_when_a_read_helps_to_fence(facts: FenceFacts, minutes: float | None) -> None:
+    assert next_fence_read(facts) == (None if minutes is None else after(minutes))

@@ -37,6 +37,7 @@ from meterplex.domain.prepayment.fences import (
     decision_refusal,
     fence_of,
     may_void,
+    next_fence_read,
 )
 from meterplex.domain.prepayment.orders import (
     BLOCKING,
@@ -123,6 +124,7 @@ __all__ = [
     "may_arm",
     "may_log_in",
     "may_void",
+    "next_fence_read",
     "next_look",
     "people_needed",
     "refundable_units",

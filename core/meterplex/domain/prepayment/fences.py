@@ -100,6 +100,18 @@ def fence_of(facts: FenceFacts) -> Fence | None:
     return None
 
 
+def next_fence_read(facts: FenceFacts) -> datetime | None:
+    """Return when a read is wanted next for F3; None on a link that has no such fence.
+
+    That time has passed where such a read was in vain.
+    """
+    quiet_from = _quiet_from(facts)
+    if quiet_from is None:
+        return None
+    late = [read.at for read in facts.reads if read.at >= quiet_from]
+    return min(late) + READS_APART if late else quiet_from
+
+
 def may_void(state: OrderState, *, ever_sent: bool, fence: Fence | None) -> bool:
     """Tell whether an order may be given up and its money returned.
 
@@ -151,14 +163,20 @@ def _taken_elsewhere(facts: FenceFacts, read: EvidenceRead) -> bool:
 
 
 def _quiet_on_direct_link(facts: FenceFacts, reads: list[EvidenceRead]) -> bool:
-    closed = facts.session_closed_at
-    if closed is None or closed < facts.last_sent_at:
+    quiet_from = _quiet_from(facts)
+    if quiet_from is None:
         return False
-    quiet_from = closed + SETTLING_TIME + DRAIN_TIMES * facts.drain_time
     late = [read for read in reads if read.at >= quiet_from]
     if not late or any(read.evidence is not Evidence.E2 for read in late):
         return False
     return late[-1].at - late[0].at >= READS_APART
+
+
+def _quiet_from(facts: FenceFacts) -> datetime | None:
+    closed = facts.session_closed_at
+    if closed is None or closed < facts.last_sent_at:
+        return None
+    return closed + SETTLING_TIME + DRAIN_TIMES * facts.drain_time
 
 
 def _expired(facts: FenceFacts, reads: list[EvidenceRead]) -> bool:
