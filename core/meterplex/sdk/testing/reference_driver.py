@@ -53,7 +53,7 @@ MODES: Final = tuple(SupplyMode)
 ACTIONS: Final = tuple(SupplyAction)
 RATES: Final = tuple(Rate)
 FLAGS: Final = ("arrears", "meter_fault")
-REASONS: Final = {
+REASONS: Final[dict[int, RefusalReason]] = {
     RefusalCode.DUPLICATE: RefusalReason.DUPLICATE,
     RefusalCode.COUNT_WRONG: RefusalReason.COUNT_WRONG,
 }
