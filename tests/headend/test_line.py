@@ -29,6 +29,7 @@ CHARACTER_S = 0.001
 LATE_S = 1.0
 GAP_S = 3.5 * CHARACTER_S
 RESPONSE_S = 0.1
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -526,3 +527,76 @@ def test_a_revoked_link_sends_nothing() -> None:
 
     run_in_virtual_time(run())
     assert wire.sent == []
+
+
+def test_line_tells_when_its_last_session_was_closed() -> None:
+    wire = Wire(upper)
+    line = line_over(wire)
+    now = [NOON]
+    line.wall = lambda: now[0]
+
+    async def run() -> None:
+        assert (line.closed_at, line.is_open) == (None, False)
+        await link_on(line).exchange(b"one", Word(b"ONE"))
+        now[0] += timedelta(minutes=1)
+        assert line.closed_at == NOON
+        line.connection_lost("cut")
+        assert line.closed_at == now[0]
+        await link_on(line).exchange(b"two", Word(b"TWO"))
+        now[0] += timedelta(minutes=1)
+        await line.renew(Order(WorkClass.CREDIT))
+        assert (line.closed_at, line.is_open) == (now[0], False)
+        await link_on(line).exchange(b"one", Word(b"ONE"))
+
+    run_in_virtual_time(run())
+    assert wire.opened == 3
+
+
+def test_renewing_waits_for_the_exchange_in_flight() -> None:
+    wire = Wire(upper)
+    line = line_over(wire)
+
+    async def run() -> bytes:
+        exchange = asyncio.create_task(link_on(line).exchange(b"one", Word(b"ONE")))
+        await asyncio.sleep(0.001)
+        await line.renew(Order(WorkClass.CREDIT))
+        return await exchange
+
+    assert run_in_virtual_time(run()) == b"ONE"
+
+
+def test_renewing_a_line_that_was_never_open_opens_nothing() -> None:
+    wire = Wire(upper)
+    line = line_over(wire)
+    run_in_virtual_time(line.renew(Order(WorkClass.CREDIT)))
+    assert (wire.opened, line.fault) == (0, "")
+
+
+def test_places_between_the_bytes_are_told_for_control_only() -> None:
+    met: list[str] = []
+    wire = Wire(lambda data: [(0.01, b"ONE")] if data in {b"one", b"ne"} else [])
+    line = line_over(wire)
+    written = wire.write
+
+    def write(data: bytes) -> None:
+        met.append(data.decode())
+        written(data)
+
+    vars(wire)["write"] = write
+    link = link_on(line, crash=lambda point, moment: met.append(f"{moment} {point}"))
+
+    async def run() -> None:
+        await link.exchange(b"one", Word(b"ONE"))
+        await link.exchange(b"one", Word(b"ONE"), control=True)
+
+    run_in_virtual_time(run())
+    assert met == [
+        "one",
+        "before first_byte",
+        "o",
+        "after first_byte",
+        "before last_byte",
+        "ne",
+        "after last_byte",
+        "before answer_read",
+    ]

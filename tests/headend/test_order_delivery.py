@@ -2,25 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from types import ModuleType
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 from tests.conftest import Estate
-from tests.services.prepaid_desk import Desk, open_desk
+from tests.services.prepaid_desk import YUAN, Desk, open_desk
 
 from meterplex import hookimpl
 from meterplex.db import Database
-from meterplex.domain.prepayment import OrderState
+from meterplex.domain.prepayment import OrderId, OrderState
+from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.domain.readings import RunId
 from meterplex.headend.bus import Bus, FinishedRun, Member
 from meterplex.headend.line import Line
-from meterplex.headend.order_delivery import OrderDispatch
+from meterplex.headend.order_delivery import OrderDispatch, SupervisedMeter, facts_of
 from meterplex.headend.reading_plan import MeterPlan
+from meterplex.headend.turns import Order, WorkClass
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import (
     ChannelSettings,
@@ -31,8 +34,13 @@ from meterplex.sdk import (
     LinkUnavailableError,
     Receiver,
 )
+from meterplex.services.crash_points import CrashPoint, Moment
+from meterplex.services.decide_orders import void_order
 from meterplex.services.deliver_orders import OrderDelivery
 from meterplex_acrel_dtsy import models
+
+SALE = bytes((0x20, 0x01, 0x00))
+"""Function and start of the frame that sells, after section 3 of the meter's sheet."""
 
 pytestmark = pytest.mark.integration
 
@@ -44,18 +52,40 @@ class TwinWire:
     desk: Desk
     down: str = ""
     mute: bool = False
+    direct: bool = True
+    dead: bool = False
+    opened: int = 0
+    loses: bytes = b""
+    """Function and address of the requests that never arrive."""
+    lost: list[bytes] = field(default_factory=list)
+    heard: bytes = b""
+    """The first byte of a request whose others have not come yet."""
     receiver: Receiver | None = None
 
     async def open(self, _: ChannelSettings, receiver: Receiver) -> "TwinWire":
         if self.down:
             raise LinkUnavailableError(self.down)
         self.receiver = receiver
+        self.opened += 1
         return self
 
     def write(self, data: bytes) -> None:
+        if self.dead:
+            return
+        data = self.heard + data
+        self.heard = data if len(data) == 1 else b""
+        if self.heard:
+            return
+        if self.loses and data[1:].startswith(self.loses):
+            self.lost.append(data)
+            return
         reply = b"" if self.mute else self.desk.twin.receive(data)
-        if reply and self.receiver is not None:
-            asyncio.get_running_loop().call_soon(self.receiver.bytes_received, reply)
+        if reply:
+            asyncio.get_running_loop().call_soon(self._answer, reply)
+
+    def _answer(self, reply: bytes) -> None:
+        if self.receiver is not None and not self.dead:
+            self.receiver.bytes_received(reply)
 
     def close(self) -> None:
         self.receiver = None
@@ -66,11 +96,11 @@ class Forgetful:
         """Store nothing."""
 
 
-def make_bus(desk: Desk, wire: TwinWire) -> Bus:
+def make_bus(desk: Desk, wire: TwinWire, url: str = "twin://bus") -> Bus:
     settings = ChannelSettings(
-        ChannelUrl.parse("twin://bus"), Framing.RAW, LineTiming(0.00001, 0.01, 0.05), True
+        ChannelUrl.parse(url), Framing.RAW, LineTiming(0.00001, 0.01, 0.05), True
     )
-    channel_type = ChannelType("twin", "a twin", lambda _: settings, wire.open)
+    channel_type = ChannelType("twin", "a twin", lambda _: settings, wire.open, direct=wire.direct)
     model = models.dtsy1352()
     hooks = ModuleType("twin_hooks")
     vars(hooks)["meterplex_meter_models"] = hookimpl(lambda: [model])
@@ -81,19 +111,21 @@ def make_bus(desk: Desk, wire: TwinWire) -> Bus:
     return Bus(
         site="east",
         channel=desk.estate.channel,
-        line=Line(channel_type, settings, lambda: datetime.now(UTC)),
+        line=Line(channel_type, settings, desk.clock),
         zone=ZoneInfo("Asia/Shanghai"),
         plugins=PluginManager.load((hooks,), ()),
         sink=Forgetful(),
-        wall=lambda: datetime.now(UTC),
+        wall=desk.clock,
         new_id=lambda: RunId(uuid4()),
         members={meter.id: member},
     )
 
 
 @asynccontextmanager
-async def dispatching(desk: Desk, wire: TwinWire) -> AsyncIterator[OrderDispatch]:
-    bus = make_bus(desk, wire)
+async def dispatching(
+    desk: Desk, wire: TwinWire, *, url: str = "twin://bus"
+) -> AsyncIterator[OrderDispatch]:
+    bus = make_bus(desk, wire, url)
     delivery = OrderDelivery(desk.database, desk.clock)
     dispatch = OrderDispatch(
         delivery,
@@ -174,3 +206,122 @@ async def test_only_what_met_silence_is_woken_by_a_reading(
         await desk.change_account(hoard_units=None)
         await dispatch.answered(desk.account.organisation_id, [desk.meter.id], restored=True)
         await reaches(desk, sale.order_id, OrderState.CONFIRMED)
+
+
+async def give_up(desk: Desk, order_id: OrderId) -> OrderState:
+    given_up = await void_order(
+        desk.database,
+        desk.account.organisation_id,
+        order_id,
+        at=desk.clock(),
+        operator=desk.manager.name,
+        reason="paid twice",
+        rules=desk.rules,
+    )
+    return given_up.state
+
+
+async def look_until(desk: Desk, order_id: OrderId, **span: float) -> CreditOrder:
+    """Let time pass, look by look, and return the order as the last one left it."""
+    end = desk.clock.now + timedelta(**span)
+    while True:
+        order = await desk.order(order_id)
+        assert order.due_at is not None
+        if order.due_at > end:
+            desk.clock.now = end
+            return order
+        desk.clock.now = max(desk.clock.now, order.due_at)
+        await until(partial(_moved_on, desk, order))
+
+
+async def _moved_on(desk: Desk, before: CreditOrder) -> bool:
+    return (await desk.order(before.id)).due_at != before.due_at
+
+
+async def test_order_is_given_up_when_its_session_is_long_over(
+    database: Database, estate: Estate
+) -> None:
+    desk = await open_desk(database, estate)
+    sale = await desk.vend(10, "k-1")
+    wire = TwinWire(desk, loses=SALE)
+    async with dispatching(desk, wire):
+        await reaches(desk, sale.order_id, OrderState.UNCERTAIN)
+        assert await give_up(desk, sale.order_id) is OrderState.UNCERTAIN
+        sessions = wire.opened
+        order = await look_until(desk, sale.order_id, minutes=9)
+        assert wire.opened == sessions + 1
+        assert order.fence == ""
+        order = await look_until(desk, sale.order_id, minutes=3)
+        assert order.fence == "F3"
+        assert await give_up(desk, sale.order_id) is OrderState.VOIDED
+    assert len(wire.lost) == 1
+    assert (desk.count, desk.held_cents) == (0, 0)
+    assert await desk.balances() == {"cash": -10 * YUAN, "refund_payable": 10 * YUAN}
+
+
+async def test_link_that_may_store_frames_gives_no_fence(
+    database: Database, estate: Estate
+) -> None:
+    desk = await open_desk(database, estate)
+    sale = await desk.vend(10, "k-1")
+    wire = TwinWire(desk, loses=SALE, direct=False)
+    async with dispatching(desk, wire):
+        await reaches(desk, sale.order_id, OrderState.UNCERTAIN)
+        await give_up(desk, sale.order_id)
+        order = await look_until(desk, sale.order_id, hours=3)
+        assert (order.state, order.fence, wire.opened) == (OrderState.UNCERTAIN, "", 1)
+        assert await give_up(desk, sale.order_id) is OrderState.UNCERTAIN
+
+
+async def test_frame_that_left_over_another_path_is_not_fenced(
+    database: Database, estate: Estate
+) -> None:
+    desk = await open_desk(database, estate)
+    sale = await desk.vend(10, "k-1")
+    wire = TwinWire(desk, loses=SALE)
+    async with dispatching(desk, wire):
+        await reaches(desk, sale.order_id, OrderState.UNCERTAIN)
+    await give_up(desk, sale.order_id)
+    async with dispatching(desk, TwinWire(desk), url="twin://other"):
+        order = await look_until(desk, sale.order_id, hours=3)
+    assert (order.state, order.fence) == (OrderState.UNCERTAIN, "")
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize(
+    "point", [CrashPoint.FIRST_BYTE, CrashPoint.LAST_BYTE, CrashPoint.ANSWER_READ]
+)
+async def test_program_that_ends_between_the_bytes_loses_and_doubles_nothing(
+    database: Database, estate: Estate, point: CrashPoint, moment: Moment
+) -> None:
+    desk = await open_desk(database, estate)
+    await desk.vend(10, "k-1")
+    wire = TwinWire(desk)
+
+    def crash(at: CrashPoint, when: Moment) -> None:
+        if (at, when) == (point, moment):
+            wire.dead = True
+            program.cancel()
+
+    bus = make_bus(desk, wire)
+    (member,) = bus.members.values()
+    delivery = desk.delivery(crash)
+    link = bus.link(member, Order(WorkClass.CREDIT), crash=crash)
+    meter = SupervisedMeter(bus, member, link, bus.driver(member, link))
+    (order,) = await delivery.due()
+    program = asyncio.create_task(delivery.attempt(order, meter, facts_of(link)))
+    with suppress(asyncio.CancelledError):
+        await program
+    assert wire.dead
+    bus.line.close()
+    assert (await desk.order(order.id)).state is OrderState.ARMED
+    await delivery.recover()
+    async with dispatching(desk, TwinWire(desk)):
+        desk.clock.advance(seconds=10)
+        await until(partial(_settled, desk, order))
+    assert (desk.count, desk.held_cents) == (1, 1_000)
+    assert await desk.balances() == {"cash": -10 * YUAN, "meter": 10 * YUAN}
+
+
+async def _settled(desk: Desk, order: CreditOrder) -> bool:
+    return (await desk.order(order.id)).state is OrderState.CONFIRMED

@@ -29,6 +29,7 @@ from meterplex.sdk import (
     MeterSnapshot,
     PluginError,
 )
+from meterplex.services.crash_points import CrashHook
 from meterplex.services.device_states import StateChange
 from meterplex.services.take_readings import TakenSnapshot
 
@@ -126,6 +127,7 @@ class Bus:
         *,
         not_after: datetime | None = None,
         before_control: Callable[[], Awaitable[None]] | None = None,
+        crash: CrashHook | None = None,
     ) -> LineLink:
         """Return a link for one piece of work on a meter of this bus.
 
@@ -143,6 +145,7 @@ class Bus:
             tolerance.gap_characters,
             not_after,
             before_control,
+            crash,
         )
 
     def driver(self, member: Member, link: LineLink) -> MeterDriver:

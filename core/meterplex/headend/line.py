@@ -34,6 +34,7 @@ from meterplex.sdk import (
     LinkUnavailableError,
     Transport,
 )
+from meterplex.services.crash_points import CrashHook, CrashPoint, Moment
 
 SILENT_EXCHANGES_MAX: Final = 3
 REOPEN_FIRST_S: Final = 1.0
@@ -68,6 +69,8 @@ class Line:
     Attributes:
         wall: current time in UTC, compared with ``not_after``.
         trace: told each burst, when set.
+        closed_at: of the last session, by ``wall``. The first one counts as the close of those
+            that an earlier program had; None before it.
     """
 
     channel_type: ChannelType
@@ -77,6 +80,7 @@ class Line:
     counters: LineCounters = field(default_factory=LineCounters)
     fault: str = ""
     """Why the path is down now; empty while it is up or was not needed yet."""
+    closed_at: datetime | None = None
     _transport: Transport | None = None
     _reopen_at: float = 0.0
     _reopen_s: float = REOPEN_FIRST_S
@@ -111,6 +115,7 @@ class Line:
         before_send: Callable[[], Awaitable[None]] | None = None,
         on_send: Callable[[], None] | None = None,
         reservation: Reservation | None = None,
+        crash: CrashHook | None = None,
     ) -> bytes:
         """Send a request when its turn comes and return the fitting reply.
 
@@ -123,6 +128,7 @@ class Line:
                 request, which then was not sent.
             on_send: called when the first byte is about to leave.
             reservation: a turn reserved earlier, used instead of a new one.
+            crash: told the places between the bytes; with it the request leaves in two writes.
 
         Raises:
             LinkUnavailableError, ExpiredError: not sent.
@@ -155,7 +161,7 @@ class Line:
                 raise LinkUnavailableError(self.fault or "the channel was lost")
             if on_send is not None:
                 on_send()
-            return await self._converse(transport, request, delimiter, key, response_time_s)
+            return await self._converse(transport, request, delimiter, key, response_time_s, crash)
         finally:
             self._turns.release()
 
@@ -166,6 +172,7 @@ class Line:
         delimiter: Delimiter,
         key: Hashable,
         response_time_s: float,
+        crash: CrashHook | None,
     ) -> bytes:
         loop = asyncio.get_running_loop()
         timing = self.settings.timing
@@ -185,8 +192,13 @@ class Line:
         try:
             if self.trace is not None:
                 self.trace("tx", request)
-            transport.write(request)
-            reply = await self._reply
+            if crash is None:
+                transport.write(request)
+                reply = await self._reply
+            else:
+                _write_in_two(transport, request, crash)
+                reply = await self._reply
+                crash(CrashPoint.ANSWER_READ, Moment.BEFORE)
         except BaseException:
             # Also when we are cancelled: a reply may be on its way.
             self.counters.timeouts += 1
@@ -306,6 +318,8 @@ class Line:
             self._put_off(str(error))
             raise
         self._transport = transport
+        if self.closed_at is None:
+            self.closed_at = self.wall()
         self._reopen_s = REOPEN_FIRST_S
         self.fault = ""
         self.counters.opened += 1
@@ -320,6 +334,7 @@ class Line:
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+            self.closed_at = self.wall()
             self.fault = reason
 
     async def check_open(self) -> None:
@@ -333,6 +348,19 @@ class Line:
             await self._open()
         finally:
             self._turns.release()
+
+    async def renew(self, order: Order) -> None:
+        """Close the session when its turn comes; the next exchange opens another."""
+        await self._turns.wait(order)
+        try:
+            self._drop("its session was renewed")
+        finally:
+            self._turns.release()
+
+    def drain_time_s(self, response_time_s: float) -> float:
+        """Return how long after a request its reply may still come in, or a late one of it."""
+        timing = self.settings.timing
+        return response_time_s + timing.latency_s + timing.late_s
 
     def close(self) -> None:
         """Close the path for good; an exchange in flight ends as a time-out."""
@@ -367,6 +395,7 @@ class Line:
     def connection_lost(self, reason: str) -> None:
         """Note that the path is gone (called by the transport)."""
         self._transport = None
+        self.closed_at = self.wall()
         self.fault = reason
         self._buffer.clear()
         if self._reply is not None and not self._reply.done():
@@ -376,3 +405,12 @@ class Line:
         self.counters.stray_bytes += len(data)
         if data is self._buffer:
             self._buffer.clear()
+
+
+def _write_in_two(transport: Transport, request: bytes, crash: CrashHook) -> None:
+    crash(CrashPoint.FIRST_BYTE, Moment.BEFORE)
+    transport.write(request[:1])
+    crash(CrashPoint.FIRST_BYTE, Moment.AFTER)
+    crash(CrashPoint.LAST_BYTE, Moment.BEFORE)
+    transport.write(request[1:])
+    crash(CrashPoint.LAST_BYTE, Moment.AFTER)

@@ -8,6 +8,7 @@ from datetime import datetime
 from meterplex.headend.line import Line
 from meterplex.headend.turns import Order, Reservation
 from meterplex.sdk import Delimiter, Framing, LinkUnavailableError
+from meterplex.services.crash_points import CrashHook
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class LineLink:
         exchanging: True while the driver waits for an exchange; a driver that is neither done nor
             exchanging for long hangs.
         control_sent: True once bytes of a control request may have left.
+        crash: told the places between the bytes of control requests, when set.
     """
 
     line: Line
@@ -28,6 +30,7 @@ class LineLink:
     gap_characters: float
     not_after: datetime | None = None
     before_control: Callable[[], Awaitable[None]] | None = None
+    crash: CrashHook | None = None
     reservation: Reservation | None = None
     exchanging: bool = False
     control_sent: bool = False
@@ -61,6 +64,7 @@ class LineLink:
                 before_send=before_send,
                 on_send=self._note_control if control else None,
                 reservation=reservation,
+                crash=self.crash if control else None,
             )
         finally:
             self.exchanging = False

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from meterplex.db.errors import DatabaseError
 from meterplex.domain.estate import MeterId, OrganisationId
+from meterplex.domain.prepayment import OrderState
+from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.headend.bus import Bus, Member
+from meterplex.headend.line import Line
 from meterplex.headend.line_link import LineLink
 from meterplex.headend.supervision import supervise
 from meterplex.headend.turns import Order, WorkClass
@@ -32,12 +36,14 @@ from meterplex.sdk import (
     SettingsError,
     SupplyState,
 )
+from meterplex.services.crash_points import no_crash
 from meterplex.services.deliver_orders import DueOrder, OrderDelivery
 from meterplex.services.order_evidence import LinkFacts
 
 log = structlog.get_logger(__name__)
 
 DEADLINE_S: Final = 120.0
+PATH_DIGITS: Final = 16
 
 Found = tuple[Bus, Member]
 Result = TypeVar("Result")
@@ -186,16 +192,17 @@ class OrderDispatch:
     async def _try(self, due: DueOrder, found: Found) -> None:
         bus, member = found
         order = due.order
+        turn = Order(WorkClass.CREDIT, promise=order.created_at.timestamp())
+        crash = None if self.delivery.crash is no_crash else self.delivery.crash
         try:
-            link = bus.link(member, Order(WorkClass.CREDIT, promise=order.created_at.timestamp()))
+            link = bus.link(member, turn, crash=crash)
             meter = SupervisedMeter(bus, member, link, bus.driver(member, link))
         except (PluginError, SettingsError) as error:
             await self.delivery.put_off(order, str(error))
             return
-        facts = LinkFacts(
-            drain_time=timedelta(seconds=link.response_time_s),
-            control_sent=lambda: link.control_sent,
-        )
+        if _waits_for_close(order, bus.line):
+            await bus.line.renew(turn)
+        facts = facts_of(link)
         try:
             if await self.delivery.attempt(order, meter, facts) == order:
                 await asyncio.sleep(self.poll_s)
@@ -211,3 +218,24 @@ class OrderDispatch:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def facts_of(link: LineLink) -> LinkFacts:
+    """Return what orders must know of a link; the protocols here give frames no expiry."""
+    line = link.line
+    path = sha256(line.settings.url.text.encode()).hexdigest()
+    return LinkFacts(
+        drain_time=timedelta(seconds=line.drain_time_s(link.response_time_s)),
+        path=path[:PATH_DIGITS],
+        session_closed_at=line.closed_at if line.channel_type.direct else None,
+        control_sent=lambda: link.control_sent,
+    )
+
+
+def _waits_for_close(order: CreditOrder, line: Line) -> bool:
+    """Tell whether an order that somebody wants to give up can only be once its session is over."""
+    if not (order.state is OrderState.UNCERTAIN and order.held and line.channel_type.direct):
+        return False
+    if order.sent_at is None or line.closed_at is None:
+        return False
+    return line.closed_at < order.sent_at

@@ -125,4 +125,5 @@ SERIAL: Final = ChannelType(
     configure=configure,
     open=open_serial,
     settings=SETTINGS,
+    direct=True,
 )

@@ -102,4 +102,5 @@ TCP: Final = ChannelType(
     configure=configure,
     open=open_tcp,
     settings=SETTINGS,
+    direct=True,
 )

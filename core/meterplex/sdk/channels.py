@@ -113,6 +113,9 @@ class ChannelType:
         configure: checks a URL and derives the timing; raises ``SettingsError``. No I/O.
         open: opens the path; raises ``LinkUnavailableError``.
         settings: the query keys it knows.
+        direct: nothing on the path stores frames: what was sent is out, or lost, once the path is
+            closed and its drain time is over. A concentrator or modem that keeps frames to send
+            them later is not direct. Orders rely on it, so leave it False where it is not certain.
     """
 
     scheme: str
@@ -120,3 +123,4 @@ class ChannelType:
     configure: Callable[[ChannelUrl], ChannelSettings]
     open: Callable[[ChannelSettings, Receiver], Awaitable[Transport]]
     settings: tuple[Setting, ...] = field(default=())
+    direct: bool = False

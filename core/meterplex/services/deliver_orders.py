@@ -232,7 +232,7 @@ class OrderDelivery:
             return await self._put_off_unread(order, error, link)
         if obstacle:
             return await self.journal.put_off(order, StepCode.HELD, obstacle, read=read)
-        armed = await self._arm(order, meter, read)
+        armed = await self._arm(order, meter, read, link)
         if armed.state is not OrderState.ARMED:
             return armed
         return await self._send(armed, meter, link)
@@ -270,7 +270,9 @@ class OrderDelivery:
         self.crash(CrashPoint.BASELINE_READ, Moment.AFTER)
         return WalletRead(wallet, self.clock(), clock)
 
-    async def _arm(self, order: CreditOrder, meter: CreditMeter, read: WalletRead) -> CreditOrder:
+    async def _arm(
+        self, order: CreditOrder, meter: CreditMeter, read: WalletRead, link: LinkFacts
+    ) -> CreditOrder:
         capability = _capability(meter)
 
         async def change(uow: UnitOfWork, held: HeldOrder) -> CreditOrder:
@@ -311,7 +313,7 @@ class OrderDelivery:
                 )
             if count_alarm(decided.count, capability):
                 await self._tell_count_end(uow, held, decided, capability)
-            return await self.journal.armed(uow, held, decided, capability)
+            return await self.journal.armed(uow, held, decided, capability, link)
 
         return await self.journal.change(order, CrashPoint.ARMED, change)
 
@@ -444,7 +446,7 @@ class OrderDelivery:
 
         async def change(uow: UnitOfWork, held: HeldOrder) -> CreditOrder:
             again = send_again(arming_of(held.order))
-            return await self.journal.armed(uow, held, again, _capability(meter))
+            return await self.journal.armed(uow, held, again, _capability(meter), link)
 
         armed = await self.journal.change(order, CrashPoint.ARMED, change)
         return await self._send(armed, meter, link)

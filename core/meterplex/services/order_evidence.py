@@ -27,8 +27,10 @@ class LinkFacts:
 
     Attributes:
         drain_time: how long a late frame or answer may still come.
-        session_closed_at: when the session that sent the last frame was closed, on a link that
-            stores nothing; None on any other link.
+        path: tells this way to the meter from any other; frames that took another one are not
+            drained by this one's close.
+        session_closed_at: when its last session was closed, on a link that stores nothing; None
+            on any other link.
         frame_lifetime: how long after it was sent the meter, or its terminal, takes a frame, by the
             meter's own clock; None where frames carry no expiry.
         control_sent: tells whether bytes that move value may have left in this attempt; None
@@ -36,6 +38,7 @@ class LinkFacts:
     """
 
     drain_time: timedelta = timedelta(0)
+    path: str = ""
     session_closed_at: datetime | None = None
     frame_lifetime: timedelta | None = None
     control_sent: Callable[[], bool] | None = None
@@ -100,6 +103,7 @@ def fence_facts(
     kept = tuple(steps)
     armed = [step for step in kept if step.code == StepCode.ARMED]
     capability = CountCapability(**armed[-1].detail["capability"])
+    took_link = all(step.detail.get("path", "") == link.path for step in armed)
     reads = [step for step in kept if step.code in frozenset(Evidence)]
     return FenceFacts(
         count=order.arming.count,
@@ -111,7 +115,7 @@ def fence_facts(
             (_read_at(step) for step in reads if _is_new(step, order.arming.baseline)),
             default=None,
         ),
-        session_closed_at=link.session_closed_at,
+        session_closed_at=link.session_closed_at if took_link else None,
         drain_time=link.drain_time,
         frame_expires_at=None
         if link.frame_lifetime is None

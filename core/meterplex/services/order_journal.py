@@ -22,11 +22,13 @@ from meterplex.domain.estate import Binding, Meter
 from meterplex.domain.prepayment import (
     Arming,
     CountCapability,
+    FenceFacts,
     OrderState,
     PrepaymentRules,
     Verdict,
     Wallet,
     alarm_due,
+    next_fence_read,
     retry_delay,
 )
 from meterplex.domain.prepayment.answers import AnswerKind
@@ -99,7 +101,12 @@ class OrderJournal:
             return await uow.orders.get(order.organisation_id, order.id)
 
     async def armed(
-        self, uow: UnitOfWork, held: HeldOrder, arming: Arming, capability: CountCapability
+        self,
+        uow: UnitOfWork,
+        held: HeldOrder,
+        arming: Arming,
+        capability: CountCapability,
+        link: LinkFacts,
     ) -> CreditOrder:
         """Arm a held order, for its first attempt or the next."""
         now = self.clock()
@@ -119,6 +126,7 @@ class OrderJournal:
             "count": arming.count,
             "attempt": arming.attempt,
             "capability": capability_document(capability),
+            "path": link.path,
         }
         step = OrderStep(now, moved.state, StepCode.ARMED, sentence, DONE_BY, detail)
         return await settle_orders.move(uow, held, moved, step)
@@ -288,12 +296,23 @@ class OrderJournal:
             outcome=sentence,
             held=sentence if code == StepCode.HELD else order.held,
         )
-        facts = fence_facts(order, [*steps, step], zone=zone_of(held), link=link)
-        fence = None if facts is None else self.rules.fence_of(facts)
-        if fence is not None and order.state is OrderState.UNCERTAIN:
-            moved = replace(moved, fence=fence.value)
+        if order.state is OrderState.UNCERTAIN:
+            facts = fence_facts(order, [*steps, step], zone=zone_of(held), link=link)
+            moved = self._fenced(moved, facts, now, delay_min)
         await settle_orders.move(uow, held, moved, step)
         return await self.alarm(uow, replace(held, order=moved), steps)
+
+    def _fenced(
+        self, order: CreditOrder, facts: FenceFacts | None, now: datetime, delay_min: timedelta
+    ) -> CreditOrder:
+        """Return an uncertain order with the fence that was found, or with when to look for it."""
+        fence = None if facts is None else self.rules.fence_of(facts)
+        if fence is not None:
+            return replace(order, fence=fence.value)
+        wanted = next_fence_read(facts) if facts is not None and order.held else None
+        if wanted is None or order.due_at is None or wanted <= now:
+            return order
+        return replace(order, due_at=min(order.due_at, max(wanted, now + delay_min)))
 
     async def alarm(
         self, uow: UnitOfWork, held: HeldOrder, steps: Collection[OrderStep]
