@@ -27,6 +27,7 @@ from meterplex.services.breaker import (
     drop_quarantined,
     release_quarantined,
 )
+from meterplex.services.crash_points import Moment, SupplyCrashPoint
 from meterplex.services.money_errors import MoneyConflictError
 from meterplex.services.site_policies import set_parameters
 
@@ -438,3 +439,47 @@ async def test_disconnect_told_on_paper_counts_from_then(
     assert not await town.send(command)
     assert "tell the customer on paper" in (await town.now(command)).outcome
     assert town.at == NOON
+
+
+# -- kills -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", Moment)
+@pytest.mark.parametrize(
+    ("point", "before", "after"),
+    [
+        (SupplyCrashPoint.RELAY_COMMAND, CommandState.QUEUED, CommandState.SENT),
+        (SupplyCrashPoint.RELAY_READ_BACK, CommandState.SENT, CommandState.CONFIRMED),
+    ],
+    ids=["command", "read_back"],
+)
+async def test_kill_leaves_what_is_committed_and_a_start_reads_what_was_sent(
+    database: Database,
+    plugins: PluginManager,
+    point: SupplyCrashPoint,
+    before: CommandState,
+    after: CommandState,
+    moment: Moment,
+) -> None:
+    class Crash(BaseException):
+        """As a kill: nothing after it runs."""
+
+    def kill(at: SupplyCrashPoint, when: Moment) -> None:
+        if (at, when) == (point, moment):
+            raise Crash
+
+    town = await owing_town(database, plugins)
+    command = await town.ask()
+    rows = replace(town.rows, crash=kill)
+    sent = replace(command, state=CommandState.SENT)
+    if point is SupplyCrashPoint.RELAY_READ_BACK:
+        assert await rows.move(command, CommandState.SENT, "")
+        dying = rows.move(sent, CommandState.CONFIRMED, "read back")
+    else:
+        dying = rows.move(command, CommandState.SENT, "")
+    with pytest.raises(Crash):
+        await dying
+    left = (await town.now(command)).state
+    assert left is (before if moment is Moment.BEFORE else after)
+    assert await town.rows.recover() == (left is CommandState.SENT)
+    assert ((await town.now(command)).state is CommandState.UNKNOWN) == (left is CommandState.SENT)

@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 from meterplex.db import Database
 from meterplex.db.outbox import OutboxMessage
 from meterplex.domain.estate import OrganisationId
+from meterplex.services.crash_points import Moment, SupplyCrashPoint
 from meterplex.services.outbox_worker import RETRY_S, OutboxWorker
 
 if TYPE_CHECKING:
@@ -123,6 +124,28 @@ async def test_crash_between_handling_and_noting_handles_it_again(desk: Desk) ->
         await desk.worker({"supply": crash}).run_due()
     assert await desk.worker().run_due() == 1
     assert desk.handled == ["supply a 1", "supply a 1"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "handled"), [(Moment.BEFORE, 1), (Moment.AFTER, 2)], ids=["before", "after"]
+)
+async def test_kill_at_taking_a_message_loses_nothing(
+    desk: Desk, moment: Moment, handled: int
+) -> None:
+    class Crash(BaseException):
+        """As a kill: nothing after it runs."""
+
+    def kill(point: SupplyCrashPoint, when: Moment) -> None:
+        if (point, when) == (SupplyCrashPoint.OUTBOX_TAKE, moment):
+            raise Crash
+
+    await desk.post("supply a 1")
+    worker = desk.worker()
+    worker.crash = kill
+    with pytest.raises(Crash):
+        await worker.run_due()
+    assert await desk.worker().run_due() == 1
+    assert desk.handled == ["supply a 1"] * handled
 
 
 async def test_what_a_handler_posts_is_worked_off_in_the_same_round(desk: Desk) -> None:

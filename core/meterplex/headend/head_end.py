@@ -32,7 +32,7 @@ from meterplex.headend.order_delivery import OrderDispatch
 from meterplex.headend.reading_plan import LOST_AFTER, MeterPlan
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
-from meterplex.services.crash_points import CrashHook, no_crash
+from meterplex.services.crash_points import CrashHook, SupplyCrashHook, no_crash
 from meterplex.services.deliver_commands import CommandRows
 from meterplex.services.deliver_orders import OrderDelivery
 from meterplex.services.health import Health, PluginHealth, Waiting, count_waiting
@@ -59,7 +59,8 @@ class HeadEnd:
         limiter: how many disconnects may be sent in a while.
         pace: seconds of ``wall`` in one of the event loop's, by which reading intervals shrink;
             only a simulation has another one than 1.
-        crash: see ``services.crash_points``.
+        crash: on the way of orders; see ``services.crash_points``.
+        crash_supply: on the way of supply commands.
     """
 
     database: Database
@@ -73,6 +74,7 @@ class HeadEnd:
     limiter: LimiterPolicy = field(default=LimiterPolicy())
     pace: float = 1.0
     crash: CrashHook = no_crash
+    crash_supply: SupplyCrashHook = no_crash
     buses: dict[ChannelId, Bus] = field(default_factory=dict)
     refused: dict[ChannelId, str] = field(default_factory=dict)
     """Channels whose URL is not usable, and why."""
@@ -96,7 +98,7 @@ class HeadEnd:
     def delivery(self) -> CommandDelivery:
         """The delivery of commands."""
         if self._delivery is None:
-            rows = CommandRows(self.database, self.wall, self.limiter)
+            rows = CommandRows(self.database, self.wall, self.limiter, self.crash_supply)
             self._delivery = CommandDelivery(rows, self.find, self.wall, self.command_poll_s)
         return self._delivery
 

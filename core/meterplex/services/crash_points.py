@@ -26,6 +26,17 @@ class CrashPoint(StrEnum):
     VOIDED = "voided"
 
 
+class SupplyCrashPoint(StrEnum):
+    """The same on the way from a committed fact to a relay; each may happen again."""
+
+    OUTBOX_TAKE = "outbox_take"
+    """A message is handled; after it, but before that is noted, it will be handled once more."""
+    RELAY_COMMAND = "relay_command"
+    """A command is marked SENT; its first byte comes after it."""
+    RELAY_READ_BACK = "relay_read_back"
+    """What was read back is stored as the outcome."""
+
+
 class Moment(StrEnum):
     """On which side of it."""
 
@@ -36,6 +47,8 @@ class Moment(StrEnum):
 CrashHook: TypeAlias = Callable[[CrashPoint, Moment], None]
 """Called at each place; what it raises ends the work there, as a kill would."""
 
+SupplyCrashHook: TypeAlias = Callable[[SupplyCrashPoint, Moment], None]
 
-def no_crash(point: CrashPoint, moment: Moment) -> None:
+
+def no_crash(point: CrashPoint | SupplyCrashPoint, moment: Moment) -> None:
     """Go on."""

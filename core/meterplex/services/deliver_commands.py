@@ -3,12 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.commands import SUPPLY_ACTIONS, Command, CommandState
 from meterplex.domain.supply_policy import LimiterPolicy
 from meterplex.services.confirm_supply import note_supply
+from meterplex.services.crash_points import Moment, SupplyCrashHook, SupplyCrashPoint, no_crash
 from meterplex.services.guard_disconnects import Marking, mark_sent
+
+_POINTS: Final = {
+    CommandState.SENT: SupplyCrashPoint.RELAY_COMMAND,
+    CommandState.CONFIRMED: SupplyCrashPoint.RELAY_READ_BACK,
+    CommandState.REFUSED: SupplyCrashPoint.RELAY_READ_BACK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +38,13 @@ class CommandRows:
 
     Attributes:
         limiter: how many disconnects may be sent in a while.
+        crash: see ``crash_points``.
     """
 
     database: Database
     wall: Callable[[], datetime]
     limiter: LimiterPolicy = field(default=LimiterPolicy())
+    crash: SupplyCrashHook = no_crash
 
     async def unsettled(self) -> Sequence[OpenCommand]:
         """Return all commands that are QUEUED or UNKNOWN, oldest first."""
@@ -50,12 +60,17 @@ class CommandRows:
         supply away and does not pass the gate; that one is FAILED or QUARANTINED then.
         """
         at = self.wall()
+        point = _POINTS.get(to) if command.kind in SUPPLY_ACTIONS else None
         async with self.database.unit_of_work() as uow:
             if to is CommandState.SENT and command.kind in SUPPLY_ACTIONS:
                 moved = await mark_sent(uow, command, at, self.limiter) is Marking.SENT
             else:
                 moved = await self._move(uow, command, to, outcome, at)
+            if point is not None:
+                self.crash(point, Moment.BEFORE)
             await uow.commit()
+        if point is not None:
+            self.crash(point, Moment.AFTER)
         return moved
 
     async def _move(

@@ -17,6 +17,7 @@ import structlog
 from meterplex.db import Database
 from meterplex.db.errors import DatabaseError
 from meterplex.db.outbox import OutboxMessage
+from meterplex.services.crash_points import Moment, SupplyCrashHook, SupplyCrashPoint, no_crash
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +38,14 @@ class OutboxWorker:
         handlers: by topic; messages of other topics are left alone.
         wall: current time in UTC.
         poll_s: how often the outbox is looked at.
+        crash: see ``crash_points``.
     """
 
     database: Database
     handlers: Mapping[str, Handler]
     wall: Callable[[], datetime]
     poll_s: float = 0.5
+    crash: SupplyCrashHook = no_crash
     _busy: dict[str, asyncio.Task[int]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -122,11 +125,13 @@ class OutboxWorker:
         return handled
 
     async def _handle(self, message: OutboxMessage) -> bool:
+        self.crash(SupplyCrashPoint.OUTBOX_TAKE, Moment.BEFORE)
         try:
             await self.handlers[message.topic](message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others must go on
             await self._put_off(message, error)
             return False
+        self.crash(SupplyCrashPoint.OUTBOX_TAKE, Moment.AFTER)
         async with self.database.unit_of_work() as uow:
             await uow.outbox.finish(message, self.wall())
             await uow.commit()
