@@ -18,7 +18,13 @@ from meterplex.domain.warnings import WarningLevel, WarningState
 from meterplex.plugin_manager import PluginManager
 from meterplex.services import approvals
 from meterplex.services.account_messages import SUPPLY, reconsider_supply
-from meterplex.services.bypass import ask_bypass, end_bypass, start_bypass
+from meterplex.services.bypass import (
+    BYPASS_OVER,
+    ask_bypass,
+    bypass_handler,
+    end_bypass,
+    start_bypass,
+)
 from meterplex.services.decide_supply import SupplyLoop, supply_handler
 from meterplex.services.money_errors import MoneyConflictError, MoneyInputError
 from meterplex.services.outbox_worker import OutboxWorker
@@ -43,7 +49,10 @@ async def warnings_of(town: Town, number: int = 0) -> tuple[StoredWarning, ...]:
 
 
 def worker(town: Town) -> OutboxWorker:
-    handlers = {SUPPLY: supply_handler(town.loop, lambda: town.at)}
+    handlers = {
+        SUPPLY: supply_handler(town.loop, lambda: town.at),
+        BYPASS_OVER: bypass_handler(town.database, lambda: town.at),
+    }
     return OutboxWorker(town.database, handlers, lambda: town.at)
 
 
@@ -284,6 +293,34 @@ async def test_bypass_takes_two_people_and_keeps_the_loop_out_until_it_is_ended(
         ("bypass", "flag_raised"),
         ("bypass", "flag_cleared"),
     }
+
+
+async def test_bypass_whose_time_is_over_is_told_daily_to_who_may_end_it(
+    database: Database, plugins: PluginManager
+) -> None:
+    town = await build_town(database, plugins)
+    anna = await town.person("anna", Right.SUPPLY_HOLD)
+    bert = await town.person("bert", Right.SUPPLY_APPROVE)
+    meter, until = town.meters[0], town.at + HOUR
+    asked = await ask_bypass(database, anna, meter, until=until, reason="repair", at=town.at)
+    await approvals.decide(database, bert, asked.id, approve=True, at=town.at)
+    await start_bypass(database, anna, meter, until=until, approval_id=asked.id, at=town.at)
+
+    async def told() -> list[str]:
+        await worker(town).run_due()
+        async with database.unit_of_work(read_only=True) as uow:
+            notices = await uow.notices.all(town.organisation.id)
+        return [each.recipient for each in notices if each.kind == BYPASS_OVER]
+
+    assert await told() == []
+    town.at = until
+    assert await told() == ["anna"]
+    assert await told() == ["anna"]
+    town.at += timedelta(days=1)
+    assert await told() == ["anna", "anna"]
+    await end_bypass(database, anna, meter, at=town.at)
+    town.at += timedelta(days=2)
+    assert await told() == ["anna", "anna"]
 
 
 @pytest.mark.parametrize("cause", ["safety", "shortage", "closing"])

@@ -1,28 +1,39 @@
 """Bypass (F75): a meter's controller is out of the trip circuit, and the program keeps out.
 
 Two people start it, one may end it. While it lasts no automatic command goes to the meter, and an
-event stands that tells so; its end is a person's word, even when its time is over.
+event stands that tells so; its end is a person's word, even when its time is over. Until then those
+who may end it are told every day.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
+from meterplex.db.outbox import OutboxMessage
 from meterplex.db.supply import BypassId, StoredBypass
 from meterplex.domain.approvals import Approval, ApprovalId, ApprovalKind
 from meterplex.domain.estate import Meter
-from meterplex.domain.operators import Operator
+from meterplex.domain.operators import Operator, Right
 from meterplex.domain.readings import DeviceEventRecord, EventKind
 from meterplex.services import approvals
 from meterplex.services.account_messages import reconsider_supply
 from meterplex.services.audit import record
 from meterplex.services.money_errors import MoneyConflictError, MoneyInputError
+from meterplex.services.notices import tell_operators
+from meterplex.services.outbox_worker import Handler
 
-BYPASSED = "bypass"
+BYPASSED: Final = "bypass"
 """Code of the event that stands while a meter is bypassed."""
+
+BYPASS_OVER: Final = "bypass_over"
+"""Topic of the outbox, and kind of the notice: the time of a bypass is over."""
+
+_REMIND_AFTER: Final = timedelta(days=1)
 
 
 async def ask_bypass(
@@ -96,6 +107,7 @@ async def start_bypass(
         )
         await uow.bypasses.add(bypass)
         await _note(uow, bypass, EventKind.FLAG_RAISED, operator, at)
+        await _remind(uow, bypass, at, due_at=until)
         if not dry_run:
             await uow.commit()
     return bypass
@@ -117,6 +129,49 @@ async def end_bypass(
         if not dry_run:
             await uow.commit()
     return ended
+
+
+def bypass_handler(database: Database, wall: Callable[[], datetime]) -> Handler:
+    """Return what handles the topic ``bypass_over``: it tells who may end what should be over."""
+
+    async def handle(message: OutboxMessage) -> None:
+        at = wall()
+        async with database.unit_of_work() as uow:
+            bypass = await uow.bypasses.get(
+                message.organisation_id, BypassId(UUID(message.subject))
+            )
+            if bypass.ended_at is None and bypass.bypass.overdue_at(at):
+                await _tell_overdue(uow, bypass, at)
+                await uow.commit()
+
+    return handle
+
+
+async def _tell_overdue(uow: UnitOfWork, bypass: StoredBypass, at: datetime) -> None:
+    meter = await uow.meters.get(bypass.organisation_id, bypass.meter_id)
+    site = await uow.sites.get(bypass.organisation_id, meter.site_id)
+    until = bypass.until.astimezone(ZoneInfo(site.time_zone))
+    text = (
+        f"{site.name}: meter {meter.serial} is still out of the trip circuit, which should have"
+        f" ended at {until:%Y-%m-%d %H:%M}: {bypass.reason}. Put its controller back and say so:"
+        f" meterplex supply bypass end {meter.serial}"
+    )
+    await tell_operators(
+        uow, bypass.organisation_id, BYPASS_OVER, text, Right.SUPPLY_HOLD, at, site.id
+    )
+    await _remind(uow, bypass, at, due_at=at + _REMIND_AFTER)
+
+
+async def _remind(uow: UnitOfWork, bypass: StoredBypass, at: datetime, due_at: datetime) -> None:
+    message = OutboxMessage(
+        id=uuid_utils.compat.uuid7(),
+        organisation_id=bypass.organisation_id,
+        topic=BYPASS_OVER,
+        subject=str(bypass.id),
+        created_at=at,
+        due_at=due_at,
+    )
+    await uow.outbox.add_all([message])
 
 
 async def _note(
