@@ -83,6 +83,23 @@ class Commands(Repository):
             columns.organisation_id == organisation_id, columns.meter_id == meter_id
         )
 
+    async def confirmed_before(self, command: Command) -> Command | None:
+        """Return the supply command of the same meter that was confirmed last, of others."""
+        columns = tables.command.c
+        rows = await self._rows(
+            sa.select(tables.command)
+            .where(
+                columns.organisation_id == command.organisation_id,
+                columns.meter_id == command.meter_id,
+                columns.kind.in_(sorted(SUPPLY_ACTIONS)),
+                columns.state == CommandState.CONFIRMED,
+                columns.id != command.id,
+            )
+            .order_by(columns.settled_at.desc(), columns.id.desc())
+            .limit(1)
+        )
+        return Command(**rows[0]) if rows else None
+
     async def of_batch(
         self, organisation_id: OrganisationId, batch_id: UUID
     ) -> tuple[Command, ...]:

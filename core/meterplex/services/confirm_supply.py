@@ -7,7 +7,7 @@ from typing import Final
 import uuid_utils.compat
 
 from meterplex.db import UnitOfWork
-from meterplex.domain.commands import SUPPLY_ACTIONS, Command
+from meterplex.domain.commands import SUPPLY_ACTIONS, Command, CommandKind
 from meterplex.domain.estate import Meter
 from meterplex.domain.readings import DeviceEventRecord, EventKind
 from meterplex.domain.supply import SUPPLY_FLAGS, SupplyAction, SupplyMode, SupplyState
@@ -35,8 +35,8 @@ async def note_supply(uow: UnitOfWork, command: Command, at: datetime) -> None:
     if binding is None or binding.account_id is None:
         return
     account = await uow.accounts.get(meter.organisation_id, binding.account_id)
-    was_off, is_off = bool(meter.flags & _OFF), bool(flags & _OFF)
-    if was_off is not is_off:
+    is_off = bool(flags & _OFF)
+    if is_off is not bool(meter.flags & _OFF) or await _turns_back(uow, command):
         kind = AccountEventKind.DISCONNECTED if is_off else AccountEventKind.RECONNECTED
         site = await uow.sites.get(meter.organisation_id, meter.site_id)
         point = await uow.usage_points.get(meter.organisation_id, binding.usage_point_id)
@@ -44,6 +44,17 @@ async def note_supply(uow: UnitOfWork, command: Command, at: datetime) -> None:
         await tell_event(uow, account, site, kind, at, utility=point.utility, detail=detail)
         await tell_customer(uow, account, kind.value, {"meter": meter.serial}, at)
     await reconsider_supply(uow, account, at)
+
+
+async def _turns_back(uow: UnitOfWork, command: Command) -> bool:
+    """Whether the last confirmed command had it the other way.
+
+    A reading may have seen the relay before the command's own read-back did; then the meter's
+    conditions do not change any more, and yet nobody was told.
+    """
+    before = await uow.commands.confirmed_before(command)
+    takes = CommandKind.DISCONNECT
+    return before is not None and (before.kind is takes) is not (command.kind is takes)
 
 
 def flags_after(flags: frozenset[str], action: SupplyAction) -> frozenset[str]:

@@ -21,7 +21,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "alarm_1": "【{site}】账户{account}余额{balance}元,已低于{threshold}元,请及时充值。",
         "alarm_2": "【{site}】账户{account}余额仅{balance}元,已低于{threshold}元,请尽快充值。",
         "arrears": "【{site}】账户{account}已欠费(余额{balance}元),请立即充值,"
-        "否则{lead}小时后将停止供应。",
+        "否则{lead} 后将停止供应。",
         "disconnected": "【{site}】账户{account}的表{meter}已停止供应。",
         "reconnected": "【{site}】账户{account}的表{meter}已恢复供应。",
     },
@@ -31,7 +31,7 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "alarm_2": "{site}: account {account} has only {balance} {currency} left, less than"
         " {threshold}. Please top up soon.",
         "arrears": "{site}: account {account} is in arrears (balance {balance} {currency})."
-        " Please pay now, or supply may end after {lead} h.",
+        " Please pay now, or supply may end after {lead}.",
         "disconnected": "{site}: account {account}, supply through meter {meter} has ended.",
         "reconnected": "{site}: account {account}, supply through meter {meter} is back.",
     },

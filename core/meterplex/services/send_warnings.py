@@ -36,7 +36,6 @@ _EVENTS: Final = {
     WarningLevel.ALARM_2: AccountEventKind.LOW_2,
     WarningLevel.ARREARS: AccountEventKind.ARREARS,
 }
-_HOUR: Final = timedelta(hours=1)
 
 
 async def warn(
@@ -158,6 +157,12 @@ async def _tell(
     words = {
         "balance": format_amount(warning.balance_units, account.currency),
         "threshold": format_amount(thresholds.of(warning.level), account.currency),
-        "lead": str(lead // _HOUR),
+        "lead": _in_words(lead),
     }
     return await tell_customer(uow, account, warning.level.value, words, at, warning.id)
+
+
+def _in_words(lead: timedelta) -> str:
+    """Return a time in hours, or in minutes where it is no whole number of hours."""
+    minutes = lead // timedelta(minutes=1)
+    return f"{minutes} min" if minutes % 60 else f"{minutes // 60} h"
