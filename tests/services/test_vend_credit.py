@@ -84,6 +84,34 @@ async def test_dues_come_first_in_the_order_of_the_account(
     assert (sale.credit_units, sale.state) == (30 * YUAN, OrderState.PAID)
 
 
+async def test_meter_is_sent_what_it_can_take(database: Database, estate: Estate) -> None:
+    """What is owed for use has four decimals, a purchase in a meter two."""
+    desk = await open_desk(database, estate)
+    owed = receivable(desk.account.id, Category.UTILITY)
+    async with desk.database.unit_of_work() as uow:
+        await book(
+            uow,
+            desk.estate.site,
+            EntryKind.CHARGE,
+            [Posting(owed, revenue("electricity"), 12_3456)],
+            currency="CNY",
+            at=NOON,
+            operator="test",
+            account=desk.account,
+        )
+        await uow.commit()
+    sale = await desk.vend(50, "k-1")
+    assert sale.credit_units == 37_6500
+    assert await desk.deliver() == [OrderState.CONFIRMED]
+    assert desk.held_cents == 3765
+    assert await desk.balances() == {
+        "cash": -50 * YUAN,
+        "meter": 37_6500,
+        "revenue": 12_3456,
+        "rounding": 44,
+    }
+
+
 async def test_same_key_and_body_answers_the_same(database: Database, estate: Estate) -> None:
     desk = await open_desk(database, estate)
     first = await desk.vend(50, "k-1")

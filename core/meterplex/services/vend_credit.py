@@ -15,8 +15,9 @@ import uuid_utils.compat
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account, AccountState
+from meterplex.domain.billing import minor_step_units
 from meterplex.domain.estate import AccountId, Binding, BindingId, OrganisationId, Site
-from meterplex.domain.ledger import EntryKind, Posting, cash, customer, transit
+from meterplex.domain.ledger import ROUNDING, EntryKind, cash, customer, signed, transit
 from meterplex.domain.money import LEDGER_DECIMALS, LEDGER_UNITS, minor_decimals
 from meterplex.domain.prepayment import Direction, OrderId, OrderKind, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep, StepCode
@@ -242,8 +243,10 @@ async def sell_in(
     binding = await meter_binding(uow, account, request.binding_id)
     site = await uow.sites.get(account.organisation_id, account.site_id)
     deduction = await deduct(uow, account, request.amount_units, at=at)
-    await check_hoard(uow, account, site, binding, deduction.rest_units, "amount")
-    order = _order(account, binding, request, deduction.rest_units, at, operator)
+    dust_units = _dust_units(account, binding, deduction.rest_units)
+    credit_units = deduction.rest_units - dust_units
+    await check_hoard(uow, account, site, binding, credit_units, "amount")
+    order = _order(account, binding, request, credit_units, at, operator)
     sentence = f"{format_amount(order.amount_units, order.currency)} {order.currency} paid"
     await uow.orders.place(
         order, OrderStep(at, order.state, StepCode.ASKED, sentence, operator, request.body)
@@ -251,8 +254,7 @@ async def sell_in(
     target = customer(account.id) if binding is None else transit(binding.id)
     source = cash(request.method)
     postings = postings_of(account, source, deduction.allocations)
-    if deduction.rest_units:
-        postings += (Posting(source, target, deduction.rest_units),)
+    postings += signed(source, target, credit_units) + signed(source, ROUNDING, dust_units)
     entry = await book(
         uow,
         site,
@@ -277,12 +279,17 @@ async def sell_in(
         order.amount_units,
         order.currency,
         settled_by(deduction.allocations),
-        deduction.rest_units,
+        credit_units,
         order.state,
         balances[wallet],
         at,
         receipt.number,
     )
+
+
+def _dust_units(account: Account, binding: Binding | None, rest_units: int) -> int:
+    """Return what of the rest of a payment no meter can take: below the minor unit."""
+    return 0 if binding is None else rest_units % minor_step_units(account.currency)
 
 
 def check_vendable(account: Account) -> None:
