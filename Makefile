@@ -23,6 +23,14 @@ test: setup
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report --skip-covered --skip-empty
 
+# A thousand programs killed while they handle money, on both databases; the same ones each time.
+test-crash: setup
+	METERPLEX_KILLS=500 $(BIN)/python -m pytest tests/crash -o faulthandler_timeout=0 $(ARGS)
+
+# New random runs of the state machines, as many as asked for.
+fuzz: setup
+	METERPLEX_FUZZ_EXAMPLES=$(or $(EXAMPLES),1000) $(BIN)/python -m pytest tests/proving/test_orders_machine.py -o faulthandler_timeout=0 $(ARGS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

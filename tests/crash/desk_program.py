@@ -25,15 +25,15 @@ from uuid_utils.compat import uuid7
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.commands import Command, CommandKind, CommandState
 from meterplex.domain.estate import AccountId, MeterId, OrganisationId
-from meterplex.domain.operators import Operator, OperatorId
+from meterplex.domain.operators import Operator
 from meterplex.domain.prepayment import PrepaymentRules
 from meterplex.domain.readings import ReadingRun, ReadingSource, RunId
+from meterplex.domain.supply import SupplyAction
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import Delimiter, Framing, LinkTimeoutError
-from meterplex.domain.supply import SupplyAction
 from meterplex.services.close_account import CloseAccount, close_account
-from meterplex.services.crash_points import CrashPoint, Moment
+from meterplex.services.crash_points import CrashPoint, Moment, SupplyCrashPoint
 from meterplex.services.decide_orders import void_order
 from meterplex.services.deliver_commands import CommandRows
 from meterplex.services.deliver_orders import OrderDelivery
@@ -70,7 +70,7 @@ class Killer:
     place: str
     commit: int = 0
 
-    def __call__(self, point: CrashPoint | str, moment: Moment) -> None:
+    def __call__(self, point: CrashPoint | SupplyCrashPoint, moment: Moment) -> None:
         if self.place == f"{moment} {point}":
             die()
 
@@ -120,28 +120,21 @@ class SocketLink:
     async def exchange(
         self, request: bytes, delimiter: Delimiter, *, control: bool = False
     ) -> bytes:
-        names = self._names(request) if control else ()
+        sells = control and request[1:4] == SALE
         half = len(request) // 2
-        for name in names:
-            self._killer(name, Moment.BEFORE)
         await self._write(struct.pack(">H", len(request)) + request[:half])
-        if names:
+        if sells:
             self._killer(CrashPoint.FIRST_BYTE, Moment.AFTER)
             self._killer(CrashPoint.LAST_BYTE, Moment.BEFORE)
         await self._write(request[half:])
         (length,) = struct.unpack(">H", await self._reader.readexactly(2))
-        if names:
+        if sells:
             self._killer(CrashPoint.ANSWER_READ, Moment.BEFORE)
         arrived = await self._reader.readexactly(length)
-        for name in names:
-            self._killer(name, Moment.AFTER)
         span = delimiter.find(arrived)
         if span is None:
             raise LinkTimeoutError("no answer")
         return arrived[span.start : span.end]
-
-    def _names(self, request: bytes) -> tuple[str, ...]:
-        return ("sale",) if request[1:4] == SALE else ("relay",)
 
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -190,7 +183,7 @@ class Desk:
     async def recover(self) -> None:
         """What every start begins with, and then all that is due."""
         await self.delivery.recover()
-        rows = CommandRows(self.database, utc_now)
+        rows = CommandRows(self.database, utc_now, crash=self.killer)
         await rows.recover()
         await self.deliver()
         await self._work_off()
@@ -262,7 +255,7 @@ class Desk:
             asked_by="rule:test",
             at=utc_now(),
         )
-        rows = CommandRows(self.database, utc_now)
+        rows = CommandRows(self.database, utc_now, crash=self.killer)
         for entry in await rows.unsettled():
             if await rows.move(entry.command, CommandState.SENT, ""):
                 await self.driver.set_supply(SupplyAction.RECONNECT)
@@ -290,10 +283,8 @@ class Desk:
             return
 
         topics = ("supply", "orders", "account_event", "limits")
-        worker = OutboxWorker(self.database, dict.fromkeys(topics, handle), utc_now)
-        self.killer("outbox", Moment.BEFORE)
-        await worker.run_due()
-        self.killer("outbox", Moment.AFTER)
+        handlers = dict.fromkeys(topics, handle)
+        await OutboxWorker(self.database, handlers, utc_now, crash=self.killer).run_due()
 
     async def _vend(self) -> Any:
         request = VendRequest(

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -21,7 +21,7 @@ from uuid import UUID
 from tests.conftest import make_estate, store_estate
 from tests.domain.tariff_samples import FLAT
 from tests.proving.hits import Hits
-from tests.proving.lossy_link import Fate, InvariantError, Killed, LossyLink
+from tests.proving.lossy_link import InvariantError, Killed, LossyLink
 from tests.services.charging_cases import publish
 from uuid_utils.compat import uuid7
 
@@ -114,7 +114,7 @@ class TellingDriver(AcrelDriver):
     async def _move_value(self, what: str, start: int, frame: bytes) -> CreditState:
         try:
             await self._vendor_write(start, frame)()
-        except (DriverError,) as error:
+        except DriverError as error:
             if isinstance(error, OutcomeUnknownError) or "exception" not in str(error):
                 raise OutcomeUnknownError(f"{what}: {error}") from error
             raise
@@ -586,5 +586,5 @@ class Household:
 
 def _fast_folder() -> str | None:
     """Return a folder in memory, where there is one."""
-    folder = Path("/dev/shm")  # noqa: S108 - not a temporary file of a fixed name
+    folder = Path("/dev/shm")
     return str(folder) if folder.is_dir() else None

@@ -82,10 +82,10 @@ class LossyLink(TwinLink):
         silent: otherwise nothing is answered, though the device acts.
         sent: all frames that moved value, in order.
         late: those that are held back.
-        doubles: frames that sell may reach the meter twice, and much later; those that take back set
-            figures whatever they were, and are lost or taken at once.
-        on_move: told of the count of a frame before it leaves; returns the order that is ARMED with
-            it and the change that this order wants.
+        doubles: frames that sell may reach the meter twice, and much later; those that take back
+            set figures whatever they were, and are lost or taken at once.
+        on_move: told of the count of a frame before it leaves; returns the order that is ARMED
+            with it and the change that this order wants.
     """
 
     def __init__(
@@ -164,10 +164,7 @@ class LossyLink(TwinLink):
                 raise InvariantError(f"I8: {cents} sent for an order of {frame.change_units}")
 
     def _carry(self, frame: SentFrame, fate: Fate) -> bytes:
-        if fate in {Fate.LOST, Fate.DELAYED}:
-            answer = b""
-        else:
-            answer = self._reach(frame)
+        answer = b"" if fate in {Fate.LOST, Fate.DELAYED} else self._reach(frame)
         if fate is Fate.REPEATED:
             answer = self._reach(frame)
         if fate in HOLDS_BACK:

@@ -1,8 +1,7 @@
-"""The six mistakes that money programs make, each to be switched on so that the proofs must fail."""
+"""Six mistakes that money programs make, each to be switched on so that the proofs must fail."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from meterplex.domain.prepayment import (
     Answer,
@@ -18,7 +17,7 @@ from meterplex.domain.prepayment import (
     Wallet,
 )
 from meterplex.domain.prepayment.credit_order import CreditOrder
-from meterplex.domain.prepayment.evidence import total_moved
+from meterplex.domain.prepayment.wallet import total_moved
 from meterplex.services.deliver_orders import CreditMeter, OrderDelivery
 from meterplex.services.meter_wallets import currency_amount
 from meterplex.services.order_evidence import DIRECT, LinkFacts
@@ -92,12 +91,3 @@ class SendsFirst(OrderDelivery):
                 wallet.purchase_count + 1, currency_amount(order.deliver_units)
             )
         return await super().attempt(order, meter, link)
-
-
-MISTAKES: Final[dict[str, Callable[[PrepaymentRules], PrepaymentRules]]] = {
-    "retry with a freshly read count": forgets_the_count,
-    "duplicate means failure": takes_duplicate_for_failure,
-    "void on one unchanged read": voids_on_one_read,
-    "missing record is a foreign purchase": takes_missing_record_for_foreign,
-    "confirm a twin": confirms_twins,
-}

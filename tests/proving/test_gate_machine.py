@@ -157,9 +157,7 @@ async def test_who_paid_is_supplied_again_at_once(
     await town.pay(50)
     paid_at = town.at
     assert (await town.decide()).startswith("reconnect")
-    (command,) = [
-        each for each in await town.commands() if each.kind is CommandKind.RECONNECT
-    ]
+    (command,) = [each for each in await town.commands() if each.kind is CommandKind.RECONNECT]
     assert await town.send(command)
     assert await town.rows.move(
         replace(command, state=CommandState.SENT), CommandState.CONFIRMED, "read back"

@@ -24,8 +24,8 @@ from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
 AT_ONCE = 8
 
 
-async def sell(told: dict[str, Any], desk: int) -> None:
-    """Sell with keys of its own, and with keys that all desks use."""
+async def sell(told: dict[str, Any], desk: int) -> list[list[Any]]:
+    """Sell with keys of its own, and with keys that all desks use; return what was answered."""
     requests = [
         VendRequest(
             OrganisationId(UUID(told["organisation"])),
@@ -50,11 +50,10 @@ async def sell(told: dict[str, Any], desk: int) -> None:
                         continue  # told to the caller, who asks again with the same key
 
         answers = await asyncio.gather(*map(one, requests))
-    lines = [
+    return [
         [request.idempotency_key, str(sale.order_id), sale.wallet_units, sale.amount_units]
         for request, sale in answers
     ]
-    Path(told["folder"], f"{desk}.json").write_text(json.dumps(lines))
 
 
 def main() -> None:
@@ -65,7 +64,8 @@ def main() -> None:
         if child == 0:
             status = 1
             try:
-                asyncio.run(sell(told, desk))
+                answers = asyncio.run(sell(told, desk))
+                Path(told["folder"], f"{desk}.json").write_text(json.dumps(answers))
                 status = 0
             except BaseException:  # noqa: BLE001 - told to the test, whatever it is
                 traceback.print_exc()
