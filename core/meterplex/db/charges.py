@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from meterplex.db import money_tables, tables
 from meterplex.db.bulk_rows import BulkRows, json_text
@@ -150,16 +151,31 @@ _CHARGED_REGISTERS: Final = BulkRows.replacing(
 
 
 class _OfRegisters(Repository):
-    """Rows that name a register by its number and come out with its type."""
+    """Rows that name a register by its number and come out with its type.
+
+    Types are only ever added, so those that were looked up hold for the transaction.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        super().__init__(connection)
+        self._types: Mapping[int, RegisterType] = {}
 
     async def _numbers(self, registers: Iterable[RegisterType]) -> Mapping[str, int]:
-        return await Registers(self._connection).ensure(registers)
+        wanted = {register.slug: register for register in registers}
+        known = {register.slug: number for number, register in self._types.items()}
+        if any(
+            slug not in known or self._types[known[slug]] != register
+            for slug, register in wanted.items()
+        ):
+            known = dict(await Registers(self._connection).ensure(wanted.values()))
+        return known
 
     async def _with_registers(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
-        registers = await Registers(self._connection).all()
         rows = await self._records(query)
+        if any(row["register_id"] not in self._types for row in rows):
+            self._types = await Registers(self._connection).all()
         for row in rows:
-            row["register"] = registers[row.pop("register_id")]
+            row["register"] = self._types[row.pop("register_id")]
         return rows
 
     async def _put(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

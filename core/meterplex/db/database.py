@@ -139,6 +139,11 @@ class Database:
         if self._partitions is not None:
             await self._partitions.cover(earliest, latest, now)
 
+    @property
+    def writes_at_once(self) -> bool:
+        """Whether several units of work can write at a time."""
+        return self._turn is None
+
     def unit_of_work(self, *, read_only: bool = False) -> UnitOfWork:
         """Return a new unit of work, to be entered with ``async with``.
 

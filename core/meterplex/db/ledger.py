@@ -1,7 +1,7 @@
 """Repository of the ledger: entries are only ever added, balances move with them."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from operator import attrgetter
@@ -73,8 +73,14 @@ class Ledger(Repository):
         """Add an entry; see :meth:`add_all`."""
         await self.add_all([entry])
 
-    async def add_all(self, entries: Sequence[Entry]) -> None:
+    async def add_all(
+        self, entries: Sequence[Entry], *, first: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Add entries and move the balances of their accounts.
+
+        Args:
+            first: writes what refers to the entries, before balances are held: others who book to
+                the same accounts wait from then on.
 
         Raises:
             ConflictError: one reverses an entry that is reversed already, or an account that may
@@ -85,19 +91,25 @@ class Ledger(Repository):
         for entry in entries:
             groups[entry.organisation_id, entry.currency].append(entry)
         for (organisation_id, currency), group in groups.items():
-            await self._add_group(organisation_id, currency, group)
+            await self._write(organisation_id, currency, group)
+        if first is not None:
+            await first()
+        for (organisation_id, currency), group in groups.items():
+            moved = changes(posting for entry in group for posting in entry.postings)
+            held = await self._hold(organisation_id, currency, moved)
+            by_id = {held[account][0]: change for account, change in moved.items()}
+            await self._move_balances(organisation_id, by_id)
 
-    async def _add_group(
+    async def _write(
         self, organisation_id: OrganisationId, currency: str, entries: Sequence[Entry]
     ) -> None:
-        moved = changes(posting for entry in entries for posting in entry.postings)
         named = {
             account
             for entry in entries
             for posting in entry.postings
             for account in (posting.debit, posting.credit)
         }
-        held = await self._hold(organisation_id, currency, named)
+        known = await self._identify(organisation_id, currency, named)
         await self._write_bulk(_ENTRIES, [_of_entry(entry) for entry in entries])
         await self._write_bulk(
             _POSTINGS,
@@ -106,17 +118,14 @@ class Ledger(Repository):
                     organisation_id,
                     entry.id,
                     position,
-                    held[posting.debit][0],
-                    held[posting.credit][0],
+                    known[posting.debit][0],
+                    known[posting.credit][0],
                     currency,
                     posting.amount_units,
                 )
                 for entry in entries
                 for position, posting in enumerate(entry.postings)
             ],
-        )
-        await self._move_balances(
-            organisation_id, {held[account][0]: change for account, change in moved.items()}
         )
 
     async def _move_balances(
@@ -156,6 +165,16 @@ class Ledger(Repository):
         self, organisation_id: OrganisationId, currency: str, accounts: Collection[LedgerAccount]
     ) -> dict[LedgerAccount, tuple[UUID, int]]:
         found = await self._find(organisation_id, currency, accounts, hold=True)
+        if len(found) < len(accounts):
+            await self._identify(organisation_id, currency, accounts)
+            found = await self._find(organisation_id, currency, accounts, hold=True)
+        return found
+
+    async def _identify(
+        self, organisation_id: OrganisationId, currency: str, accounts: Collection[LedgerAccount]
+    ) -> dict[LedgerAccount, tuple[UUID, int]]:
+        """Return ledger accounts, made where there are none; nobody holds them."""
+        found = await self._find(organisation_id, currency, accounts)
         missing = sorted(set(accounts) - found.keys())
         if missing:
             await self._execute(
@@ -172,7 +191,7 @@ class Ledger(Repository):
                     for account in missing
                 ],
             )
-            found = await self._find(organisation_id, currency, accounts, hold=True)
+            found = await self._find(organisation_id, currency, accounts)
         return found
 
     async def _find(

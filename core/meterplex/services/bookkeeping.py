@@ -1,6 +1,6 @@
 """The one way into the ledger: dated, in an open period, and never half."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -90,9 +90,18 @@ class EntryDraft:
 
 
 async def book_all(
-    uow: UnitOfWork, organisation_id: OrganisationId, drafts: Sequence[EntryDraft], at: datetime
+    uow: UnitOfWork,
+    organisation_id: OrganisationId,
+    drafts: Sequence[EntryDraft],
+    at: datetime,
+    *,
+    first: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Book many entries of an organisation at once, each as :func:`book` would."""
+    """Book many entries of an organisation at once, each as :func:`book` would.
+
+    Args:
+        first: writes what refers to the entries, before others have to wait for their accounts.
+    """
     periods: dict[str, date] = {}
     for zone in {draft.site.time_zone for draft in drafts}:
         wanted = period_of(at.astimezone(ZoneInfo(zone)).date())
@@ -112,7 +121,8 @@ async def book_all(
                 memo=draft.memo,
             )
             for draft in drafts
-        ]
+        ],
+        first=first,
     )
 
 

@@ -46,14 +46,17 @@ async def book_charges(
         if entry_id is not None:
             entries.append(_entry(draft, charge, entry_id, postings, operator))
         booked.append(replace(charge, entry_id=entry_id))
-    await book_all(uow, organisation_id, entries, at)
-    await uow.charges.add_all(booked)
-    await uow.charges.put_periods([row for draft in drafts for row in draft.periods])
-    await uow.charges.put_registers(
-        [draft.register for draft in drafts if draft.register is not None]
-    )
-    await _note_holds(uow, organisation_id, drafts, at)
-    await uow.outbox.add_all(_messages(organisation_id, drafts, at))
+
+    async def write() -> None:
+        await uow.charges.put_registers(
+            [draft.register for draft in drafts if draft.register is not None]
+        )
+        await uow.charges.add_all(booked)
+        await uow.charges.put_periods([row for draft in drafts for row in draft.periods])
+        await _note_holds(uow, organisation_id, drafts, at)
+        await uow.outbox.add_all(_messages(organisation_id, drafts, at))
+
+    await book_all(uow, organisation_id, entries, at, first=write)
     return tuple(booked)
 
 

@@ -5,7 +5,8 @@ charging may run at any time, as often as anybody likes, also twice at once: the
 locked, and what is charged already adds nothing.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence, Set
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -32,7 +33,7 @@ class ChargingOutcome:
     """What a run of charging did.
 
     Attributes:
-        charges: in the order in which they were booked.
+        charges: by account, those of one in the order in which they were booked.
         held: readings that wait for a decision since this run.
         uncharged: bindings that could not be charged.
     """
@@ -69,24 +70,57 @@ async def charge_meters(
     meters = frozenset(meter_ids)
     async with database.unit_of_work(read_only=True) as uow:
         accounts = await uow.charges.accounts_of_meters(organisation_id, meters)
-    charges: list[Charge] = []
-    held: list[ReadingHold] = []
-    uncharged: list[Uncharged] = []
-    for account_ids in _batches(accounts):
+
+    async def charge(account_ids: Sequence[AccountId]) -> ChargingOutcome:
         async with database.unit_of_work() as uow:
             run = _Run(uow, organisation_id, book, at, operator)
             done = await run.charge(account_ids, meters, since)
             if not dry_run:
                 await uow.commit()
-        charges += done.charges
-        held += done.held
-        uncharged += done.uncharged
-    return ChargingOutcome(tuple(charges), tuple(held), tuple(uncharged))
+        return done
+
+    return _together(
+        await _run_batches(charge, _batches(accounts), 2 if database.writes_at_once else 1)
+    )
 
 
-def _batches(account_ids: Sequence[AccountId]) -> Iterator[Sequence[AccountId]]:
-    for first in range(0, len(account_ids), ACCOUNTS_AT_ONCE):
-        yield account_ids[first : first + ACCOUNTS_AT_ONCE]
+async def _run_batches(
+    charge: Callable[[Sequence[AccountId]], Awaitable[ChargingOutcome]],
+    batches: Sequence[Sequence[AccountId]],
+    at_once: int,
+) -> Sequence[ChargingOutcome]:
+    """Charge batches, some at once: one is rated while the database stores another."""
+    outcomes: dict[int, ChargingOutcome] = {}
+    waiting = enumerate(batches)
+
+    async def work() -> None:
+        for number, account_ids in waiting:
+            outcomes[number] = await charge(account_ids)
+
+    workers = [asyncio.create_task(work()) for _ in range(min(at_once, len(batches)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return [outcomes[number] for number in range(len(batches))]
+
+
+def _together(outcomes: Iterable[ChargingOutcome]) -> ChargingOutcome:
+    done = tuple(outcomes)
+    return ChargingOutcome(
+        tuple(charge for each in done for charge in each.charges),
+        tuple(hold for each in done for hold in each.held),
+        tuple(problem for each in done for problem in each.uncharged),
+    )
+
+
+def _batches(account_ids: Sequence[AccountId]) -> Sequence[Sequence[AccountId]]:
+    return [
+        account_ids[first : first + ACCOUNTS_AT_ONCE]
+        for first in range(0, len(account_ids), ACCOUNTS_AT_ONCE)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
