@@ -1018,9 +1018,6 @@ def create_ledger_entry() -> None:
             ["ledger_entry.organisation_id", "ledger_entry.id"],
             name="fk_ledger_entry_organisation_id_reverses_id",
         ),
-        sa.UniqueConstraint(
-            "organisation_id", "reverses_id", name="uq_ledger_entry_organisation_id_reverses_id"
-        ),
     )
     op.create_index(
         "ix_ledger_entry_account",
@@ -1029,13 +1026,26 @@ def create_ledger_entry() -> None:
         unique=False,
     )
     op.create_index(
-        "ix_ledger_entry_order", "ledger_entry", ["organisation_id", "order_id"], unique=False
+        "ix_ledger_entry_order",
+        "ledger_entry",
+        ["organisation_id", "order_id"],
+        unique=False,
+        sqlite_where=sa.text("order_id IS NOT NULL"),
+        postgresql_where=sa.text("order_id IS NOT NULL"),
     )
     op.create_index(
         "ix_ledger_entry_period", "ledger_entry", ["organisation_id", "period"], unique=False
     )
     op.create_index(
         "ix_ledger_entry_time", "ledger_entry", ["organisation_id", "booked_at"], unique=False
+    )
+    op.create_index(
+        "uq_ledger_entry_reverses",
+        "ledger_entry",
+        ["organisation_id", "reverses_id"],
+        unique=True,
+        sqlite_where=sa.text("reverses_id IS NOT NULL"),
+        postgresql_where=sa.text("reverses_id IS NOT NULL"),
     )
 
 
@@ -1179,9 +1189,6 @@ def create_charge() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("organisation_id", "id", name="pk_charge"),
         sa.CheckConstraint("to_at > from_at", name=op.f("ck_charge_ends_after_start")),
-        sa.ForeignKeyConstraint(
-            ["organisation_id"], ["organisation.id"], name="fk_charge_organisation_id"
-        ),
         sa.ForeignKeyConstraint(
             ["organisation_id", "account_id"],
             ["account.organisation_id", "account.id"],

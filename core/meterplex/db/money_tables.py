@@ -296,7 +296,12 @@ ledger_entry: Final = identified(
     of("account"),
     reference("order_id", "credit_order"),
     reference("reverses_id", "ledger_entry"),
-    sa.UniqueConstraint("organisation_id", "reverses_id"),
+)
+_partial_unique(
+    "uq_ledger_entry_reverses",
+    "reverses_id IS NOT NULL",
+    ledger_entry.c.organisation_id,
+    ledger_entry.c.reverses_id,
 )
 sa.Index(
     "ix_ledger_entry_account",
@@ -306,7 +311,12 @@ sa.Index(
 )
 sa.Index("ix_ledger_entry_time", ledger_entry.c.organisation_id, ledger_entry.c.booked_at)
 sa.Index("ix_ledger_entry_period", ledger_entry.c.organisation_id, ledger_entry.c.period)
-sa.Index("ix_ledger_entry_order", ledger_entry.c.organisation_id, ledger_entry.c.order_id)
+_partial_index(
+    "ix_ledger_entry_order",
+    "order_id IS NOT NULL",
+    ledger_entry.c.organisation_id,
+    ledger_entry.c.order_id,
+)
 
 ledger_posting: Final = sa.Table(
     "ledger_posting",
@@ -338,8 +348,11 @@ sa.Index("ix_ledger_posting_credit", ledger_posting.c.organisation_id, ledger_po
 
 # -- charges -----------------------------------------------------------------------------------
 
-charge: Final = identified(
+charge: Final = sa.Table(
     "charge",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
     _id("account_id"),
     _id("binding_id"),
     sa.Column("register_id", sa.SmallInteger, sa.ForeignKey("register_type.id"), nullable=False),
