@@ -112,6 +112,18 @@ class Seconds(sa.types.TypeDecorator[timedelta]):
         return None if value is None else timedelta(seconds=value)
 
 
+class _Members(dict[str | None, EnumT | None]):
+    """Members of a closed set by their text."""
+
+    def __init__(self, kind: type[EnumT]) -> None:
+        super().__init__({member.value: member for member in kind})
+        self[None] = None
+        self._kind = kind
+
+    def __missing__(self, text: str | None) -> EnumT:
+        raise ValueError(f"{text!r} is no {self._kind.__name__}")
+
+
 class EnumText(sa.types.TypeDecorator[EnumT], Generic[EnumT]):
     """A member of a closed set, as its text."""
 
@@ -121,14 +133,19 @@ class EnumText(sa.types.TypeDecorator[EnumT], Generic[EnumT]):
     def __init__(self, kind: type[EnumT]) -> None:
         super().__init__()
         self.kind = kind
+        self._members = _Members(kind)
 
     def process_bind_param(self, value: EnumT | None, dialect: sa.Dialect) -> str | None:
         """Return the member's text."""
         return None if value is None else self.kind(value).value
 
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what looks members up; it is asked for every row."""
+        return self._members.__getitem__
+
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> EnumT | None:
         """Return the member."""
-        return None if value is None else self.kind(value)
+        return self._members[value]
 
 
 class TextSet(sa.types.TypeDecorator[frozenset[str]]):
