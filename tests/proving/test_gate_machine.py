@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from shutil import copy
 
+import pytest
 from tests.proving.hits import REFUSALS, Hits
 from tests.proving.lossy_link import InvariantError
 from tests.services.supply_town import HOUR, MINUTE, Town, build_town
@@ -31,6 +32,7 @@ from tests.services.test_guard_disconnects import (
 from meterplex.db import Database
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.plugin_manager import PluginManager
+from meterplex.services import guard_disconnects
 
 RUNS = 40
 ACCOUNTS = 8
@@ -142,6 +144,19 @@ async def test_nothing_is_switched_off_against_the_gate(
     required = [*REFUSALS, "sent", "too late"]
     hits.write("gate", required)
     assert hits.missing(required) == []
+
+
+async def test_a_gate_that_is_left_open_is_found(
+    sqlite_template: Path,
+    tmp_path: Path,
+    plugins: PluginManager,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard_disconnects, "judge", lambda case, facts: ())
+    path = copy(sqlite_template, tmp_path / "open.db")
+    async with await Database.open(f"sqlite:///{path}") as database:
+        with pytest.raises(InvariantError, match=r"I17|I18"):
+            await _run(database, plugins, 0, Hits())
 
 
 async def test_who_paid_is_supplied_again_at_once(
