@@ -31,8 +31,10 @@ from meterplex.sdk import (
     Identity,
     LinkError,
     MeterDriver,
+    MeterSnapshot,
     OutcomeUnknownError,
     PluginError,
+    RegisterType,
     SettingsError,
     SupplyState,
 )
@@ -81,6 +83,10 @@ class SupervisedMeter:
     async def identify(self) -> Identity:
         """See ``MeterDriver``."""
         return await self._bounded(self.driver.identify())
+
+    async def read(self, registers: Collection[RegisterType] | None = None) -> MeterSnapshot:
+        """See ``MeterDriver``."""
+        return await self._bounded(self.driver.read(registers))
 
     async def read_clock(self) -> datetime:
         """See ``MeterDriver``."""

@@ -14,7 +14,7 @@ held meanwhile. See prepayment-protocol sections 4.2 to 4.5.
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, Protocol
@@ -38,6 +38,7 @@ from meterplex.domain.prepayment import (
     OrderState,
     PrepaymentRules,
     Verdict,
+    Wallet,
     count_alarm,
     may_arm,
     may_log_in,
@@ -46,6 +47,7 @@ from meterplex.domain.prepayment import (
 )
 from meterplex.domain.prepayment.answers import LOG_IN_PERIOD, Answer, AnswerKind
 from meterplex.domain.prepayment.credit_order import CreditOrder, StepCode
+from meterplex.domain.registers import RegisterType
 from meterplex.domain.supply import SupplyState
 from meterplex.sdk import (
     Capability,
@@ -53,6 +55,7 @@ from meterplex.sdk import (
     DeviceMismatchError,
     DriverError,
     Identity,
+    MeterSnapshot,
     PluginError,
 )
 from meterplex.services.compare_counts import account_for
@@ -79,6 +82,7 @@ from meterplex.services.order_journal import (
     meter_of,
 )
 from meterplex.services.settle_orders import HeldOrder, OrderMovedError
+from meterplex.services.use_since import counter_of, read_counter, use_since
 
 LOG_IN_FAILED: Final = {"log_in": "failed"}
 """Detail of a step at which the meter refused the log-in."""
@@ -97,6 +101,7 @@ class CreditMeter(Protocol):
     async def read_clock(self) -> datetime: ...
     async def read_supply(self) -> SupplyState: ...
     async def read_credit(self) -> CreditState: ...
+    async def read(self, registers: Collection[RegisterType] | None = None) -> MeterSnapshot: ...
     async def deliver_credit(self, count: int, amount: Decimal) -> CreditState: ...
     async def withdraw_credit(self, count: int, amount: Decimal) -> CreditState: ...
 
@@ -225,7 +230,7 @@ class OrderDelivery:
     async def _begin(self, order: CreditOrder, meter: CreditMeter, link: LinkFacts) -> CreditOrder:
         try:
             obstacle = await self._supply_obstacle(order, meter)
-            read = await self._read(meter, link)
+            read = await self._read(order, meter, link)
         except DeviceMismatchError as error:
             return await self.journal.freeze(order, StepCode.IDENTITY, str(error), {})
         except (DriverError, PluginError) as error:
@@ -260,15 +265,26 @@ class OrderDelivery:
             "" if supply.connected is False else f"credit is taken back with supply off: {supply}"
         )
 
-    async def _read(self, meter: CreditMeter, link: LinkFacts) -> WalletRead:
+    async def _read(self, order: CreditOrder, meter: CreditMeter, link: LinkFacts) -> WalletRead:
         self.crash(CrashPoint.BASELINE_READ, Moment.BEFORE)
         identity = await meter.identify()
         wallet = wallet_of(await meter.read_credit(), meter_number(identity.serial))
         clock = None
         if link.frame_lifetime is not None and Capability.CLOCK in meter.capabilities:
             clock = await meter.read_clock()
+        counter = await self._counter(order, meter, wallet)
         self.crash(CrashPoint.BASELINE_READ, Moment.AFTER)
-        return WalletRead(wallet, self.clock(), clock)
+        return WalletRead(wallet, self.clock(), clock, counter)
+
+    async def _counter(
+        self, order: CreditOrder, meter: CreditMeter, wallet: Wallet
+    ) -> Decimal | None:
+        """Return the main counter where the wallet does not tell enough; see ``use_since``."""
+        if wallet.total_purchased_units is not None:
+            return None
+        async with self.database.unit_of_work(read_only=True) as uow:
+            register = await counter_of(uow, order)
+        return None if register is None else await read_counter(meter, register)
 
     async def _arm(
         self, order: CreditOrder, meter: CreditMeter, read: WalletRead, link: LinkFacts
@@ -313,7 +329,7 @@ class OrderDelivery:
                 )
             if count_alarm(decided.count, capability):
                 await self._tell_count_end(uow, held, decided, capability)
-            return await self.journal.armed(uow, held, decided, capability, link)
+            return await self.journal.armed(uow, held, decided, capability, link, read)
 
         return await self.journal.change(order, CrashPoint.ARMED, change)
 
@@ -368,7 +384,8 @@ class OrderDelivery:
         if verdict.step is AnswerStep.BOOK:
             return await self.journal.confirm(order, StepCode.ANSWER, sentence, read, detail)
         if verdict.step is AnswerStep.READ_BACK and read is not None:
-            judged = await self._judge(order, meter, read)
+            counter = await self._counter(order, meter, read.wallet)
+            judged = await self._judge(order, meter, replace(read, counter=counter))
             if judged.next is Next.CONFIRM:
                 return await self.journal.confirm(
                     order, judged.evidence, judged.sentence, read, detail, judged.foreign_units
@@ -398,7 +415,7 @@ class OrderDelivery:
 
     async def _look(self, order: CreditOrder, meter: CreditMeter, link: LinkFacts) -> CreditOrder:
         try:
-            read = await self._read(meter, link)
+            read = await self._read(order, meter, link)
         except DeviceMismatchError as error:
             return await self.journal.freeze(order, StepCode.IDENTITY, str(error), {})
         except (DriverError, PluginError) as error:
@@ -423,8 +440,13 @@ class OrderDelivery:
         async with self.database.unit_of_work(read_only=True) as uow:
             assert order.binding_id is not None
             binding = await uow.bindings.get(order.organisation_id, order.binding_id)
+            use = await use_since(uow, order, read.wallet, read.counter, read.at)
         return self.rules.judge(
-            arming_of(order), read.wallet, _capability(meter), sole_seller=binding.sole_seller
+            arming_of(order),
+            read.wallet,
+            _capability(meter),
+            sole_seller=binding.sole_seller,
+            use=use,
         )
 
     async def _send_again(
@@ -446,7 +468,7 @@ class OrderDelivery:
 
         async def change(uow: UnitOfWork, held: HeldOrder) -> CreditOrder:
             again = send_again(arming_of(held.order))
-            return await self.journal.armed(uow, held, again, _capability(meter), link)
+            return await self.journal.armed(uow, held, again, _capability(meter), link, read)
 
         armed = await self.journal.change(order, CrashPoint.ARMED, change)
         return await self._send(armed, meter, link)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 import structlog
@@ -53,6 +54,7 @@ from meterplex.services.settle_orders import (
     hold_order,
     zone_of,
 )
+from meterplex.services.use_since import SHOWN, shown_document
 
 log = structlog.get_logger(__name__)
 
@@ -74,11 +76,13 @@ class WalletRead:
 
     Attributes:
         meter_clock: naive, as the meter showed it; None where it was not read.
+        counter: see ``use_since``; None where it was not read.
     """
 
     wallet: Wallet
     at: datetime
     meter_clock: datetime | None = None
+    counter: Decimal | None = None
 
     @property
     def detail(self) -> dict[str, Any]:
@@ -107,8 +111,13 @@ class OrderJournal:
         arming: Arming,
         capability: CountCapability,
         link: LinkFacts,
+        read: WalletRead,
     ) -> CreditOrder:
-        """Arm a held order, for its first attempt or the next."""
+        """Arm a held order, for its first attempt or the next.
+
+        Args:
+            read: right before; of the first attempt it is the baseline.
+        """
         now = self.clock()
         moved = replace(
             held.order,
@@ -128,6 +137,8 @@ class OrderJournal:
             "capability": capability_document(capability),
             "path": link.path,
         }
+        if read.counter is not None:
+            detail[SHOWN] = shown_document(read.wallet, read.counter)
         step = OrderStep(now, moved.state, StepCode.ARMED, sentence, DONE_BY, detail)
         return await settle_orders.move(uow, held, moved, step)
 
