@@ -30,6 +30,7 @@ from meterplex.services.close_account import CloseAccount, Closing, close_accoun
 from meterplex.services.issue_commands import issue_commands
 from meterplex.services.money_errors import (
     AccountClosedError,
+    MeterUnfitError,
     MoneyInputError,
     UnknownAccountError,
 )
@@ -157,6 +158,29 @@ async def test_a_meter_gives_its_credit_back_before_anything_is_paid(office: Off
     assert office.twins[0].body.wallet.remaining == 0
     assert (await close(office, account, payout_method="cash")).closed
     assert await office.balances() == {}
+
+
+@pytest.mark.parametrize("bought", [20, 0])
+async def test_what_a_meter_was_found_to_hold_does_not_hold_a_closing_up(
+    office: Office, bought: int
+) -> None:
+    office.twins[0].body.wallet.remaining = 30 * YUAN
+    await office.poll(0)
+    account = (await office.open(mode=AccountMode.PREPAID_METER)).account
+    if bought:
+        await office.vend(account, bought)
+        await office.deliver(0)
+        await office.poll(0)
+    # That nothing was bought in the meter is not known before it is asked for credit.
+    asked = bought or 30
+    assert f"takes {asked}.00 CNY back" in (await close(office, account)).waiting
+    await switch_off(office, 0)
+    await office.deliver(0)
+    assert office.twins[0].body.wallet.remaining == 30 * YUAN
+    assert (await close(office, account, payout_method="cash")).closed
+    assert await office.balances() == {}
+    with pytest.raises(MeterUnfitError, match="not known to be empty"):
+        await office.open("A-2", mode=AccountMode.PREPAID_METER)
 
 
 async def switch_off(office: Office, index: int) -> None:

@@ -49,7 +49,7 @@ from meterplex.domain.ledger import (
 from meterplex.domain.money import LEDGER_DECIMALS, minor_decimals
 from meterplex.domain.operators import Operator
 from meterplex.domain.prepayment import LIVE, Fence, OrderState, may_void, refundable_units
-from meterplex.domain.prepayment.credit_order import OrderStep, StepCode
+from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep, StepCode
 from meterplex.sdk.accounts import AccountEventKind
 from meterplex.services.account_messages import reconsider_supply, tell_event
 from meterplex.services.accounts import hold_account, open_bindings
@@ -311,19 +311,23 @@ class _Step:
 
     async def _settle_orders(self) -> str:
         live = await self.uow.orders.of_account(self.account.organisation_id, self.account.id, LIVE)
-        waiting = []
-        for order in live:
-            fence = Fence(order.fence) if order.fence else None
-            if may_void(order.state, ever_sent=order.ever_sent, fence=fence):
-                held = await hold_order(self.uow, order.organisation_id, order.id)
-                sentence = "the account is being closed"
-                step = OrderStep(
-                    self.at, OrderState.VOIDED, StepCode.VOIDED, sentence, self.operator
-                )
-                await void(self.uow, held, step)
-            else:
-                waiting.append(f"order {order.id} is {order.state}")
-        return ", ".join(waiting)
+        return ", ".join(
+            [
+                f"order {order.id} is {order.state}"
+                for order in live
+                if not await self._given_up(order, "the account is being closed")
+            ]
+        )
+
+    async def _given_up(self, order: CreditOrder, sentence: str) -> bool:
+        """Give an order up, if it may be: it was never sent, or stands behind a fence."""
+        fence = Fence(order.fence) if order.fence else None
+        if not may_void(order.state, ever_sent=order.ever_sent, fence=fence):
+            return False
+        held = await hold_order(self.uow, order.organisation_id, order.id)
+        step = OrderStep(self.at, OrderState.VOIDED, StepCode.VOIDED, sentence, self.operator)
+        await void(self.uow, held, step)
+        return True
 
     async def _end_server_bindings(self) -> str:
         for binding in await open_bindings(self.uow, self.account):
@@ -353,28 +357,43 @@ class _Step:
 
     async def _empty_meter(self, binding: Binding) -> str:
         """Have a meter give back what it holds; return for what that waits."""
-        live = await self.uow.orders.open_of_binding(binding.organisation_id, binding.id)
-        if live:
-            return ", ".join(f"order {order.id} is {order.state}" for order in live)
         held = (await self._balances([in_meter(binding.id)]))[in_meter(binding.id)]
+        takeable = await self._takeable(binding, held)
+        live = await self.uow.orders.open_of_binding(binding.organisation_id, binding.id)
+        waiting = [
+            f"order {order.id} is {order.state}"
+            for order in live
+            if order.deliver_units <= takeable
+            or not await self._given_up(order, "more than was bought in the meter")
+        ]
+        if waiting:
+            return ", ".join(waiting)
         if held < 0:
             owed = receivable(self.account.id, Category.UTILITY)
             await self._book(EntryKind.SETTLEMENT, [Posting(owed, in_meter(binding.id), -held)])
             return ""
-        rest = held % self._minor_step
-        await self._book(EntryKind.SETTLEMENT, signed(in_meter(binding.id), ROUNDING, rest))
-        if held - rest == 0:
+        if takeable == 0:
+            rest, credit = held % self._minor_step, in_meter(binding.id)
+            left = (*signed(credit, BROUGHT_IN, held - rest), *signed(credit, ROUNDING, rest))
+            await self._book(EntryKind.SETTLEMENT, left, "not to be taken back")
             return ""
         order = await take_from_meter(
             self.uow,
             self.account,
             binding,
-            held - rest,
+            takeable,
             at=self.at,
             operator=self.operator,
             channel=CHANNEL,
         )
-        return f"order {order.id} takes {self._said(held - rest)} back from the meter"
+        return f"order {order.id} takes {self._said(takeable)} back from the meter"
+
+    async def _takeable(self, binding: Binding, held_units: int) -> int:
+        """Return what of its credit a meter can give back: no more than was bought in it."""
+        row = await self.uow.wallets.find(binding.organisation_id, binding.id)
+        total = None if row is None else row.total_purchased_units
+        bought = max(held_units if total is None else min(held_units, total), 0)
+        return bought - bought % self._minor_step
 
     async def _set_off_debts(self) -> str:
         await self._explain_suspense()

@@ -7,10 +7,11 @@ purchases cannot explain is told to people. While an order is on its way its own
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from meterplex.db import Database, UnitOfWork
+from meterplex.db.accounts import WalletRow
 from meterplex.domain.accounts import Account
 from meterplex.domain.estate import AccountId, Binding, Meter, OrganisationId, Site
 from meterplex.domain.ledger import EntryKind, Posting, in_meter, suspense
@@ -95,8 +96,17 @@ async def account_for(
     elif row is None:
         found = wallet.remaining_units
         await bring_in(uow, site, account, binding, meter, found, at=read_at, operator=DONE_BY)
-    await put_wallet(uow, binding, wallet, read_at)
+    await put_wallet(uow, binding, _with_total(wallet, row), read_at)
     return compared
+
+
+def _with_total(wallet: Wallet, row: WalletRow | None) -> Wallet:
+    """Return a wallet with the total that is known of it, where this read did not tell it."""
+    if row is None or wallet.total_purchased_units is not None:
+        return wallet
+    if wallet.purchase_count != row.purchase_count:
+        return wallet
+    return replace(wallet, total_purchased_units=row.total_purchased_units)
 
 
 async def _bound(
