@@ -1,20 +1,46 @@
 import asyncio
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.conftest import Estate
 from tests.services.prepaid_desk import NOON, YUAN, Desk, open_desk
+from uuid_utils.compat import uuid7
 
 from meterplex.db import Database
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import AccountState
 from meterplex.domain.approvals import ApprovalError, ApprovalKind
-from meterplex.domain.ledger import BROUGHT_IN, EntryKind, Posting, customer, revenue
-from meterplex.domain.prepayment import OrderState
+from meterplex.domain.estate import (
+    AccountId,
+    Binding,
+    BindingId,
+    OrganisationId,
+    UsagePoint,
+    UsagePointId,
+)
+from meterplex.domain.ledger import (
+    BROUGHT_IN,
+    Entry,
+    EntryId,
+    EntryKind,
+    Posting,
+    cash,
+    customer,
+    in_meter,
+    refund_payable,
+    revenue,
+    suspense,
+    transit,
+)
+from meterplex.domain.prepayment import OrderState, Wallet
+from meterplex.domain.registers import ELECTRICITY
 from meterplex.sdk import SupplyAction
 from meterplex.sdk.testing.links import lose_reply, on_control, undisturbed
 from meterplex.services.bookkeeping import book
+from meterplex.services.credit_origin import sold_to
+from meterplex.services.meter_wallets import put_wallet
 from meterplex.services.money_errors import (
     AccountClosedError,
     AmountError,
@@ -38,8 +64,10 @@ def asked(desk: Desk, yuan: int, key: str, **more: Any) -> RefundRequest:
     return RefundRequest(account.organisation_id, account.id, yuan * YUAN, key, **more)
 
 
-async def give_back(desk: Desk, yuan: int, key: str, **more: Any) -> Refund:
-    request = asked(desk, yuan, key)
+async def give_back(
+    desk: Desk, yuan: int, key: str, binding_id: BindingId | None = None, **more: Any
+) -> Refund:
+    request = asked(desk, yuan, key, binding_id=binding_id)
     return await refund_credit(
         desk.database, request, at=desk.clock(), operator=desk.cashier, **more
     )
@@ -182,8 +210,73 @@ async def test_meter_that_cannot_give_back_is_refused(database: Database, estate
     desk = await open_desk(database, estate)
     await desk.vend(50, "k-1")
     await desk.deliver()
-    with pytest.raises(MeterUnfitError):
+    with pytest.raises(MeterUnfitError, match="swap it"):
         await give_back(desk, 20, "r-1", can_withdraw=False)
+    assert await desk.balances() == {"cash": -50 * YUAN, "meter": 50 * YUAN}
+
+
+async def test_meter_gives_back_no_more_than_it_was_sold(
+    database: Database, estate: Estate
+) -> None:
+    """The account paid for more, but another meter of it got that."""
+    desk = await open_desk(database, estate)
+    second = await bind_second(desk)
+    for binding, yuan in ((desk.binding, 100), (second, 20)):
+        await desk.vend(yuan, f"k-{yuan}", binding_id=binding.id)
+    async with database.unit_of_work() as uow:
+        await put_wallet(uow, second, Wallet(50 * YUAN, 1, 50 * YUAN), desk.clock())
+        await uow.commit()
+    with pytest.raises(NotEnoughCreditError, match=r"21\.00 asked back, at most 20\.00"):
+        await give_back(desk, 21, "r-1", binding_id=second.id)
+    await give_back(desk, 15, "r-2", binding_id=second.id)
+    with pytest.raises(NotEnoughCreditError, match=r"at most 5\.00"):
+        await give_back(desk, 6, "r-3", binding_id=second.id)
+
+
+async def bind_second(desk: Desk) -> Binding:
+    meter, point = desk.estate.meters[1], UsagePointId(uuid7())
+    binding = replace(desk.binding, id=BindingId(uuid7()), meter_id=meter.id, usage_point_id=point)
+    async with desk.database.unit_of_work() as uow:
+        await uow.usage_points.add(
+            UsagePoint(point, desk.account.organisation_id, desk.estate.site.id, "p-2", ELECTRICITY)
+        )
+        await uow.bindings.add(binding)
+        await uow.commit()
+    return binding
+
+
+BINDING, OTHER = BindingId(UUID(int=1)), BindingId(UUID(int=2))
+ACCOUNT = AccountId(UUID(int=3))
+
+
+@pytest.mark.parametrize(
+    ("posting", "units"),
+    [
+        (Posting(cash("cash"), transit(BINDING), 7), 7),
+        (Posting(transit(BINDING), in_meter(BINDING), 7), 0),
+        (Posting(cash("cash"), transit(OTHER), 7), 0),
+        (Posting(in_meter(OTHER), transit(BINDING), 7), 7),
+        (Posting(in_meter(BINDING), transit(OTHER), 7), -7),
+        (Posting(in_meter(BINDING), refund_payable(ACCOUNT), 7), -7),
+        (Posting(transit(BINDING), cash("cash"), 7), -7),
+        (Posting(in_meter(BINDING), revenue("electricity"), 7), 0),
+        (Posting(BROUGHT_IN, in_meter(BINDING), 7), 0),
+        (Posting(suspense(BINDING), in_meter(BINDING), 7), 0),
+    ],
+    ids=str,
+)
+def test_what_was_sold_to_a_meter(posting: Posting, units: int) -> None:
+    entry = Entry(
+        EntryId(UUID(int=4)),
+        OrganisationId(UUID(int=5)),
+        EntryKind.PAYMENT,
+        "CNY",
+        NOON,
+        NOON.date(),
+        (posting,),
+        "test",
+    )
+    assert sold_to([entry], {in_meter(BINDING), transit(BINDING)}) == units
 
 
 async def test_large_refund_needs_a_second_person(database: Database, estate: Estate) -> None:

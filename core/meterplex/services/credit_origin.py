@@ -11,6 +11,7 @@ from typing import Final
 
 from meterplex.db import UnitOfWork
 from meterplex.domain.accounts import Account
+from meterplex.domain.estate import Binding
 from meterplex.domain.ledger import (
     Entry,
     LedgerAccount,
@@ -70,6 +71,34 @@ def origin_of(entries: Iterable[Entry], own: Collection[LedgerAccount]) -> Credi
             if source.kind in _NOT_BOUGHT and target.kind in _CREDIT:
                 given += units
     return CreditOrigin(paid, given)
+
+
+async def sold_units(uow: UnitOfWork, account: Account, binding: Binding) -> int:
+    """Return what came to a meter for money and was not given back, in ledger units.
+
+    Credit that was carried over from another meter or wallet counts: what of it was a gift is known
+    of the account as a whole.
+    """
+    entries = await uow.ledger.of_account(account.organisation_id, account.id, but=CLAIMS)
+    return sold_to(entries, {in_meter(binding.id), transit(binding.id)})
+
+
+def sold_to(entries: Iterable[Entry], own: Collection[LedgerAccount]) -> int:
+    """Return what the entries of an account tell of one meter.
+
+    Args:
+        own: ledger accounts of its binding.
+    """
+    sources = _CREDIT | {LedgerKind.CASH}
+    return sum(
+        units
+        for posting in (posting for entry in entries for posting in entry.postings)
+        for source, target, units in (
+            (posting.debit, posting.credit, posting.amount_units),
+            (posting.credit, posting.debit, -posting.amount_units),
+        )
+        if target in own and source not in own and source.kind in sources
+    )
 
 
 async def refundable(uow: UnitOfWork, account: Account, remaining_units: int) -> int:

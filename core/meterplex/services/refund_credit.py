@@ -7,7 +7,7 @@ meter must prove; only then is there anything to pay out (prepayment-protocol R3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import uuid_utils.compat
@@ -33,7 +33,7 @@ from meterplex.services.amounts import format_amount
 from meterplex.services.audit import record
 from meterplex.services.bookkeeping import book
 from meterplex.services.crash_points import CrashHook, CrashPoint, Moment, no_crash
-from meterplex.services.credit_origin import refundable
+from meterplex.services.credit_origin import refundable, sold_units
 from meterplex.services.idempotency import (
     RequestKey,
     check_key,
@@ -44,6 +44,11 @@ from meterplex.services.idempotency import (
 from meterplex.services.money_errors import MeterUnfitError, NotEnoughCreditError
 from meterplex.services.site_policies import load_parameters
 from meterplex.services.vend_credit import check_payable, check_word, meter_binding
+
+CANNOT_GIVE_BACK: Final = (
+    "it cannot give credit back, and nothing is paid out on a promise: swap it (account swap) for"
+    " one that can, which carries the credit over, then ask again"
+)
 
 
 class SecondPersonNeededError(ApprovalError):
@@ -201,7 +206,7 @@ async def _refund(
     check_state(account, frozenset(AccountState) - {AccountState.CLOSED}, "account")
     binding = await meter_binding(uow, account, request.binding_id)
     if binding is not None and not can_withdraw:
-        raise MeterUnfitError("meter", "it cannot give credit back: swap it, or close the account")
+        raise MeterUnfitError("meter", CANNOT_GIVE_BACK)
     site = await uow.sites.get(account.organisation_id, account.site_id)
     await _check_left(uow, account, binding, request.amount_units)
     approval_id = await need_second_person(
@@ -245,15 +250,20 @@ async def _check_left(
         held = await uow.ledger.lock(account.organisation_id, account.currency, [wallet])
         remaining = held[wallet]
     else:
-        row = await uow.wallets.find(account.organisation_id, binding.id)
-        live = await uow.orders.open_of_binding(account.organisation_id, binding.id)
-        remaining = (0 if row is None else row.remaining_units) - sum(
-            order.deliver_units for order in live if order.direction is Direction.WITHDRAW
-        )
+        remaining = await _left_in_meter(uow, account, binding)
     most = await refundable(uow, account, remaining)
     if amount_units > most:
         asked, left = (format_amount(each, account.currency) for each in (amount_units, most))
         raise NotEnoughCreditError("amount", f"{asked} asked back, at most {left} can be given")
+
+
+async def _left_in_meter(uow: UnitOfWork, account: Account, binding: Binding) -> int:
+    """Return what a meter can still be asked for: as it was read last, and sold to it."""
+    row = await uow.wallets.find(account.organisation_id, binding.id)
+    remaining = 0 if row is None else row.remaining_units
+    live = await uow.orders.open_of_binding(account.organisation_id, binding.id)
+    asked = sum(order.deliver_units for order in live if order.direction is Direction.WITHDRAW)
+    return min(remaining, await sold_units(uow, account, binding)) - asked
 
 
 async def _take_back(

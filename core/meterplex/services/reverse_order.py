@@ -44,7 +44,7 @@ from meterplex.services.money_errors import (
     MoneyConflictError,
     NotEnoughCreditError,
 )
-from meterplex.services.refund_credit import need_second_person
+from meterplex.services.refund_credit import CANNOT_GIVE_BACK, need_second_person
 from meterplex.services.settle_orders import (
     HeldOrder,
     book_reversal,
@@ -224,7 +224,7 @@ async def _reverse(
     if way is Undo.FINISH_FIRST:
         raise BusyError("order", "it was sent, and is not proven yet")
     if way is Undo.CLAW_BACK:
-        raise MeterUnfitError("meter", "it cannot give credit back: swap it, or close the account")
+        raise MeterUnfitError("meter", CANNOT_GIVE_BACK)
     if way is Undo.WITHDRAW_FIRST and _has_moved_on(held):
         raise MeterUnfitError("meter", "what it held was carried over: refund it from there")
     if way is Undo.WITHDRAW_FIRST and unused_units == 0:
