@@ -404,7 +404,9 @@ class Orm:
         return found
 
 
-async def measure(cluster: PostgresCluster, meters: int, orm_meters: int) -> dict[str, float]:
+async def measure(
+    cluster: PostgresCluster, meters: int, orm_meters: int, trials: int
+) -> dict[str, float]:
     """Return charges per second of both sides; the books of both are checked."""
     rates: dict[str, list[float]] = {"ours": [], "orm": []}
     urls = [cluster.url(await cluster.create_database()) for _ in rates]
@@ -422,7 +424,7 @@ async def measure(cluster: PostgresCluster, meters: int, orm_meters: int) -> dic
         book = TariffBook()
         gc.collect()
         gc.freeze()  # as after the start of a program: what is loaded is not looked at again
-        for n in range(TRIALS + 1):  # the first makes the ledger accounts of all
+        for n in range(trials + 1):  # the first makes the ledger accounts of all
             mine = await ours(database, ours_of, book, n + 1)
             ids = [meter.id for meter in orm_of.estate.meters]
             await read(other, ids, orm_of.estate.organisation, n + 1)
@@ -439,11 +441,11 @@ async def measure(cluster: PostgresCluster, meters: int, orm_meters: int) -> dic
     return {name: median(values) for name, values in rates.items()}
 
 
-def run(meters: int = METERS, orm_meters: int = ORM_METERS) -> list[Figure]:
+def run(meters: int = METERS, orm_meters: int = ORM_METERS, trials: int = TRIALS) -> list[Figure]:
     cluster = PostgresCluster(postgres_bin_dir(), durable=True)
     cluster.start()
     try:
-        rates = asyncio.run(measure(cluster, meters, orm_meters))
+        rates = asyncio.run(measure(cluster, meters, orm_meters, trials))
     finally:
         cluster.stop()
     return [

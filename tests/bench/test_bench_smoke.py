@@ -1,10 +1,10 @@
-"""Each bench of the head-end runs, on a small estate; what it measures there is not judged."""
+"""Benches run, on a small estate; what they measure there is not judged."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import pytest
-from bench import bus_use, control, cpu_per_read, freshness
+from bench import bus_use, charges, control, cpu_per_read, freshness
 from bench.figures import Figure
 
 pytestmark = pytest.mark.integration
@@ -19,8 +19,9 @@ pytestmark = pytest.mark.integration
         lambda: freshness.run(
             buses=1, meters=4, dead=1, settle_s=0.1, seconds=1.5, store_s=0.7, trials=1
         ),
+        lambda: charges.run(meters=20, orm_meters=5, trials=1),
     ],
-    ids=["bus_use", "cpu_per_read", "control", "freshness"],
+    ids=["bus_use", "cpu_per_read", "control", "freshness", "charges"],
 )
 def test_a_bench_gives_figures(run: Callable[[], Sequence[Figure]]) -> None:
     figures = run()
