@@ -163,6 +163,8 @@ def test_published_tariffs_are_listed_and_shown(
     assert (listed["code"], listed["version"], listed["published_by"]) == ("flat", 1, "anna")
     assert cli("tariff", "publish", tariff_file).stdout == "flat version 1 was published before\n"
     assert json.loads(cli("tariff", "show", "flat").stdout)["id"] == "flat"
+    shown = answer(cli("tariff", "show", "flat", "--json"))
+    assert shown == listed | {"document": json.loads(cli("tariff", "show", "flat").stdout)}
     assert cli("tariff", "show", "other").exit_code == 3
     changed = json.loads(tariff_to_text(FLAT)) | {"version": 2}
     Path(tariff_file).write_text(json.dumps(changed))

@@ -104,14 +104,19 @@ def list_(program: Program, as_json: bool) -> None:
 @click.command
 @click.argument("code", metavar="CODE")
 @click.option("--version", "number", type=int, help="[default: the last one]")
+@json_option
 @pass_program
-def show(program: Program, code: str, number: int | None) -> None:
-    """Print a published version as the JSON form of its file."""
+def show(program: Program, code: str, number: int | None, as_json: bool) -> None:
+    """Print a published version as the JSON form of its file.
+
+    With --json as ``document``, beside who published it and when.
+    """
     found = run(program.in_estate(lambda uow, whose: uow.tariff_versions.of_code(whose.id, code)))
     wanted = [each for each in found if number in {None, each.version}]
     if not wanted:
         raise UnknownTariffError("code", f"no published version of tariff {code!r}")
-    print_json(json.loads(wanted[-1].document))
+    document = json.loads(wanted[-1].document)
+    print_json(_fields(wanted[-1]) | {"document": document} if as_json else document)
 
 
 @click.command
