@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from tests.proving.hits import FENCES
 from tests.proving.household import Household
 from tests.proving.lossy_link import InvariantError
 
@@ -280,7 +281,7 @@ class Books:
             if number not in known:
                 known[number] = (state, code)
                 hits.add(state)
-                if code in {"E1", "E2", "E3", "E4", "F1", "F2", "F3", "F4"}:
+                if code in FENCES:
                     hits.add(code)
         for order in orders:
             fenced = self.seen.setdefault("fences", {})

@@ -32,7 +32,7 @@ from meterplex.domain.approvals import ApprovalId, ApprovalKind
 from meterplex.domain.estate import Binding, BindingId, Meter, UsagePoint, UsagePointId
 from meterplex.domain.ledger import LedgerAccount
 from meterplex.domain.operators import Grant, Operator, OperatorId, Right
-from meterplex.domain.prepayment import OrderId, OrderState, PrepaymentRules
+from meterplex.domain.prepayment import OrderId, OrderState, PrepaymentRules, Verdict
 from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.domain.readings import ReadingRun, ReadingSource, RunId
 from meterplex.domain.registers import ELECTRICITY
@@ -179,7 +179,7 @@ class Household:
     ) -> None:
         self.world = world
         self.hits = hits
-        self.rules = rules or PrepaymentRules()
+        self.rules = self._counted(rules or PrepaymentRules())
         self.delivery_type = delivery_type
         self.now = START
         self.folder = Path(tempfile.mkdtemp(prefix="household-", dir=_fast_folder()))
@@ -193,6 +193,16 @@ class Household:
         self.used_units = 0
         self.acting_for: UUID | None = None
         self.loop = asyncio.new_event_loop()
+
+    def _counted(self, rules: PrepaymentRules) -> PrepaymentRules:
+        """Count what evidence is come upon: what is sent again leaves no step of its own."""
+
+        def judge(*args: Any, **facts: Any) -> Verdict:
+            verdict = rules.judge(*args, **facts)
+            self.hits.add(verdict.evidence.value)
+            return verdict
+
+        return replace(rules, judge=judge)
 
     def __enter__(self) -> Self:
         self.eye = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)

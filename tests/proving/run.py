@@ -126,6 +126,15 @@ class Run:
         self.home.installed.link.fate = fate
         self.act(self.home.deliver())
 
+    def lose_a_race(self, yuan: int) -> None:
+        """Sell, lose the frame, and let others sell before it is looked at."""
+        self.resolve()
+        self.cut(up=True, silent=False)
+        self.vend(20)
+        self.deliver(Fate.LOST)
+        self.buy_elsewhere(yuan)
+        self.deliver(Fate.ANSWERED)
+
     def deliver_late(self) -> None:
         self.home.installed.link.deliver_late()
 
