@@ -13,10 +13,11 @@ from random import Random, SystemRandom
 from typing import Final
 from uuid import UUID
 
+import structlog
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
-from meterplex.db.errors import NotFoundError
+from meterplex.db.errors import DatabaseError, NotFoundError
 from meterplex.db.outbox import OutboxMessage
 from meterplex.db.supply import SupplyDecided
 from meterplex.domain.account_mode import AccountMode
@@ -38,6 +39,8 @@ from meterplex.services.outbox_worker import Handler
 from meterplex.services.send_warnings import warn
 from meterplex.services.site_policies import SiteParameters, WindowKeeper, load_parameters
 from meterplex.services.supply_case import SupplyCase, load_case, overdue_units, server_credit
+
+log = structlog.get_logger(__name__)
 
 RULE: Final = "rule:supply"
 """Who asks for the commands of the loop; no operator can have this name."""
@@ -65,11 +68,13 @@ class SupplyLoop:
 
     Attributes:
         rng: spreads many reconnects.
+        undecided: accounts that the last sweep could not decide about.
     """
 
     database: Database
     plugins: PluginManager
     rng: Random = field(default_factory=SystemRandom)
+    undecided: set[AccountId] = field(default_factory=set)
 
     async def decide(
         self, organisation_id: OrganisationId, account_id: AccountId, *, at: datetime
@@ -103,7 +108,10 @@ class SupplyLoop:
         return tuple(decided)
 
     async def sweep(self, *, at: datetime) -> int:
-        """Decide about all accounts whose time may have come; return how many were looked at."""
+        """Decide about all accounts whose time may have come; return how many were looked at.
+
+        One that cannot be decided about holds up no other.
+        """
         looked_at = 0
         async with self.database.unit_of_work(read_only=True) as uow:
             organisations = await uow.organisations.all()
@@ -114,9 +122,23 @@ class SupplyLoop:
             ]
         for organisation_id, accounts in found:
             for account_id in accounts:
-                await self.decide(organisation_id, account_id, at=at)
-                looked_at += 1
+                looked_at += await self._looked_at(organisation_id, account_id, at)
         return looked_at
+
+    async def _looked_at(
+        self, organisation_id: OrganisationId, account_id: AccountId, at: datetime
+    ) -> bool:
+        try:
+            await self.decide(organisation_id, account_id, at=at)
+        except DatabaseError:
+            raise
+        except Exception:  # whatever it is, the others must be looked at
+            if account_id not in self.undecided:
+                log.exception("supply of an account not decided", account=str(account_id))
+            self.undecided.add(account_id)
+            return False
+        self.undecided.discard(account_id)
+        return True
 
     async def _decide_binding(
         self, uow: UnitOfWork, binding: Binding, at: datetime
