@@ -222,3 +222,19 @@ async def test_fees_are_claimed_by_themselves_when_their_day_comes(tenancy: Tena
     claimed = [await watch.run_once() for _ in range(4)]
     assert claimed == [1, 0, 1, 0]
     assert [bill.since for bill in await stored(tenancy)] == [date(2026, 7, 1), date(2026, 8, 1)]
+
+
+async def test_a_site_whose_fees_cannot_be_claimed_ends_no_watch(
+    tenancy: Tenancy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stumble(*_arguments: object, **_more: object) -> tuple[IssuedBill, ...]:
+        raise ValueError("a row that nobody foresaw")
+
+    await agree(tenancy)
+    watch = FeeWatch(tenancy.database, lambda: AT)
+    with monkeypatch.context() as patch:
+        patch.setattr("meterplex.services.watch_fees.charge_fees", stumble)
+        assert await watch.run_once() == 0
+    assert watch.unclaimed
+    assert await watch.run_once() == 1
+    assert not watch.unclaimed

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -11,6 +11,7 @@ import structlog
 
 from meterplex.db import Database
 from meterplex.db.errors import DatabaseError
+from meterplex.domain.estate import Site, SiteId
 from meterplex.services.charge_fees import charge_fees
 
 log = structlog.get_logger(__name__)
@@ -26,11 +27,13 @@ class FeeWatch:
     Attributes:
         wall: current time in UTC.
         interval_s: from the end of one look to the next.
+        unclaimed: sites at which the last look failed.
     """
 
     database: Database
     wall: Callable[[], datetime]
     interval_s: float = 600.0
+    unclaimed: set[SiteId] = field(default_factory=set)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -54,9 +57,12 @@ class FeeWatch:
                 for organisation in await uow.organisations.all()
                 for site in await uow.sites.all(organisation.id)
             ]
-        claimed = 0
-        for site in sites:
-            at = self.wall()
+        return sum([await self._claim(site) for site in sites])
+
+    async def _claim(self, site: Site) -> int:
+        """Claim at one site; what goes wrong there holds up no other."""
+        at = self.wall()
+        try:
             bills = await charge_fees(
                 self.database,
                 site.organisation_id,
@@ -65,5 +71,12 @@ class FeeWatch:
                 operator=OPERATOR,
                 site_ids={site.id},
             )
-            claimed += len(bills)
-        return claimed
+        except DatabaseError:
+            raise
+        except Exception:  # whatever it is, the others must be claimed
+            if site.id not in self.unclaimed:
+                log.exception("fees of a site not claimed", site=site.code)
+            self.unclaimed.add(site.id)
+            return 0
+        self.unclaimed.discard(site.id)
+        return len(bills)
