@@ -62,7 +62,7 @@ async def test_month_that_is_closed_after_the_send_loses_no_answer(
 ) -> None:
     desk = await open_desk(database, estate)
     await desk.vend(50, "k-1")
-    refused = []
+    refused: list[CrashPoint] = []
 
     def close_once(point: CrashPoint, moment: Moment) -> None:
         if (point, moment) == (CrashPoint.CONFIRMED, Moment.BEFORE) and not refused:
