@@ -23,8 +23,9 @@ from typing import Any
 
 import pytest
 from tests.conftest import make_estate, store_estate
+from tests.crash.results import WRITTEN
 from tests.domain.tariff_samples import FLAT
-from tests.proving.hits import CRASHES, WRITTEN
+from tests.proving.hits import CRASHES
 from tests.services.charging_cases import publish
 from uuid_utils.compat import uuid7
 
