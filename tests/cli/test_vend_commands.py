@@ -227,3 +227,13 @@ def test_waiting_for_a_meter_that_nobody_serves_ends_as_a_time_out(
     monkeypatch.setattr("meterplex.cli.order_answer.WAIT", timedelta(0))
     result = vend(cli, "50", "k-1", "--wait")
     assert (result.exit_code, json.loads(result.stdout)["state"]) == (6, "paid")
+
+
+def test_waiting_tells_why_credit_is_not_delivered(
+    cli: Cli, open_account: OpenAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_account(AccountMode.PREPAID_METER)
+    monkeypatch.setattr("meterplex.cli.order_answer.WAIT", timedelta(0))
+    result = vend(cli, "50", "k-1", "--wait")
+    assert result.exit_code == 6
+    assert "is paid, not delivered: " in result.stderr

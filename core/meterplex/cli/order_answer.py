@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from meterplex.cli.errors import ExitCode
-from meterplex.cli.output import print_table
+from meterplex.cli.output import print_table, tell
 from meterplex.cli.program import now
 from meterplex.db import Database
 from meterplex.domain.estate import OrganisationId
@@ -42,9 +42,12 @@ async def wait_settled(
         await asyncio.sleep(POLL_S)
 
 
-def exit_code(order: CreditOrder) -> ExitCode:
-    """Return the exit code of a command that waited for an order."""
-    return _CODES[order.state]
+def end_waiting(order: CreditOrder) -> NoReturn:
+    """End a command that waited for an order: tell what is not well, and exit with its code."""
+    if order.state is not OrderState.CONFIRMED:
+        why = order.held or order.outcome or "another order of the meter, or its turn, comes first"
+        tell(f"order {order.id} is {order.state}, not delivered: {why}")
+    raise SystemExit(_CODES[order.state])
 
 
 def order_fields(order: CreditOrder, account: str, meter: str | None) -> dict[str, Any]:

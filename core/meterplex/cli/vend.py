@@ -7,7 +7,7 @@ import click
 
 from meterplex.cli.billing_options import AtAccount, at_account, dry_run_option
 from meterplex.cli.order import at_order
-from meterplex.cli.order_answer import exit_code, wait_settled
+from meterplex.cli.order_answer import end_waiting, wait_settled
 from meterplex.cli.output import json_option, print_json, print_lines, tell
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
 from meterplex.cli.second_person import (
@@ -121,7 +121,7 @@ def vend(
     }
     _show(fields, as_json=as_json)
     if order is not None:
-        raise SystemExit(exit_code(order))
+        end_waiting(order)
 
 
 @click.command
@@ -203,7 +203,7 @@ def refund(
     }
     _show(fields, as_json=as_json)
     if order is not None:
-        raise SystemExit(exit_code(order))
+        end_waiting(order)
 
 
 @click.command
@@ -281,7 +281,7 @@ def reverse(
     }
     _show(fields, as_json=as_json)
     if settled is not None:
-        raise SystemExit(exit_code(settled))
+        end_waiting(settled)
 
 
 @click.command
