@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -101,7 +102,13 @@ def reactive_use(
 
 def span_start(tariff: TariffVersion, span: Span, at: datetime) -> datetime:
     """Return when the month or year of a tariff's calendar began in which a time lies."""
-    zone = ZoneInfo(tariff.time_zone)
+    return _span_start(tariff.time_zone, span, at.astimezone(UTC))
+
+
+@lru_cache(maxsize=1024)
+def _span_start(time_zone: str, span: Span, at: datetime) -> datetime:
+    """Return it; readings of many meters are of the same times."""
+    zone = ZoneInfo(time_zone)
     first = at.astimezone(zone).date().replace(day=1)
     if span is Span.YEAR:
         first = first.replace(month=1)

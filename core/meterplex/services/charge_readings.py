@@ -24,7 +24,7 @@ from meterplex.services.metered_charges import draft_metered
 from meterplex.services.period_rating import plan, rate
 from meterplex.services.tariff_book import TariffBook
 
-ACCOUNTS_AT_ONCE: Final = 500
+ACCOUNTS_AT_ONCE: Final = 1_000
 """Accounts that are charged in one transaction."""
 
 
