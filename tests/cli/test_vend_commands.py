@@ -156,6 +156,25 @@ def test_large_refund_asks_for_the_second_person(
     assert answer(cli(*refund, "--approval", approval))["to_pay_out"] == "600.00"
 
 
+def test_closing_asks_for_the_second_person_of_a_large_payout(
+    cli: Cli,
+    answer: Answer,
+    estate: Callable[..., None],
+    add_operator: Callable[..., str],
+) -> None:
+    estate()
+    named = ("--site", "east", "--name", "Li Na", "--mode", "prepaid_server")
+    assert cli("account", "open", "a-1", *named).exit_code == 0
+    answer(vend(cli, "900", "k-1"))
+    close = ("account", "close", "a-1", "--pay-out", "cash", "--json")
+    asked = cli(*close)
+    assert asked.exit_code == 4, asked.output
+    approval = json.loads(asked.stdout)["approval"]
+    token = add_operator("ben", *Right)
+    assert cli("approval", "approve", approval, "--token", token).exit_code == 0
+    assert answer(cli(*close, "--approval", approval))["closed"]
+
+
 def test_vend_is_reversed_by_another(
     cli: Cli,
     open_account: OpenAccount,

@@ -21,10 +21,11 @@ from meterplex.cli.account_options import (
 from meterplex.cli.billing_options import NUMBER, AtAccount, at_account, dry_run_option
 from meterplex.cli.output import json_option, print_json, tell
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
+from meterplex.cli.second_person import ask, show_asked
 from meterplex.db import Database
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account, Category
-from meterplex.domain.approvals import ApprovalId, ApprovalKind
+from meterplex.domain.approvals import Approval, ApprovalId, ApprovalKind
 from meterplex.domain.operators import Right
 from meterplex.services import approvals
 from meterplex.services.account_meters import ChangeTariff, change_tariff
@@ -32,6 +33,7 @@ from meterplex.services.amounts import parse_limit
 from meterplex.services.change_account import AccountChange, change_account
 from meterplex.services.close_account import CloseAccount, Closing, close_account
 from meterplex.services.convert_account import ConvertAccount, convert_account
+from meterplex.services.refund_credit import SecondPersonNeededError
 from meterplex.services.suspend_account import resume_account, suspend_account
 from meterplex.services.swap_meter import (
     NewMeter,
@@ -377,13 +379,14 @@ def close(
     """Close an account for good: final charges, credit back, debts set off, the rest paid out.
 
     What cannot be done yet is named; ask again to go on. Paying needs the right money.vend,
-    paying out money.payout.
+    paying out money.payout; above the site's limit a second person, and it ends with 4 until that
+    one has approved.
     """
     rights = [Right.ACCOUNT_MANAGE]
     rights += [Right.MONEY_VEND] if settle else []
     rights += [Right.MONEY_PAYOUT] if pay_out else []
 
-    async def work() -> Closing:
+    async def work() -> Closing | Approval:
         async with program.database() as database:
             place = await at_account(program, database, number, *rights)
             wanted = CloseAccount(
@@ -395,11 +398,25 @@ def close(
                 reason,
                 None if approval is None else ApprovalId(approval),
             )
-            return await close_account(
-                database, wanted, at=now(), operator=place.operator, dry_run=dry_run
-            )
+            try:
+                return await close_account(
+                    database, wanted, at=now(), operator=place.operator, dry_run=dry_run
+                )
+            except SecondPersonNeededError as error:
+                return await ask(
+                    database,
+                    place.operator,
+                    error.kind,
+                    error.content,
+                    subject=f"account {number}: payout at its closing",
+                    reason=reason or "the account is closed",
+                    site_id=place.site.id,
+                )
 
     closing = run(work())
+    if isinstance(closing, Approval):
+        show_asked(closing, as_json=as_json)
+        return
     if dry_run:
         tell("dry run: nothing was kept")
     if as_json:
