@@ -483,3 +483,16 @@ async def test_kill_leaves_what_is_committed_and_a_start_reads_what_was_sent(
     assert left is (before if moment is Moment.BEFORE else after)
     assert await town.rows.recover() == (left is CommandState.SENT)
     assert ((await town.now(command)).state is CommandState.UNKNOWN) == (left is CommandState.SENT)
+
+
+async def test_rules_are_silent_on_a_bypassed_meter_and_people_are_not(
+    database: Database, plugins: PluginManager
+) -> None:
+    town = await owing_town(database, plugins)
+    by_rule = await town.ask(CommandKind.RECONNECT, cause="")
+    await is_bypassed(town)
+    assert not await town.send(by_rule)
+    assert (await town.now(by_rule)).outcome == "the meter is bypassed: no automatic commands"
+    town.at += MINUTE
+    await town.person("carla")
+    assert await town.send(await town.ask(CommandKind.RECONNECT, by="carla", cause=""))

@@ -123,10 +123,10 @@ class Orders(IdentifiedRepository[CreditOrder]):
         columns, binding = tables.credit_order.c, db_tables.binding.c
         where = [columns.state.in_(_LOOKED_AT), columns.due_at > now]
         if meters is not None:
-            of_meters = sa.select(binding.id).where(
-                binding.meter_id.in_([meter_id for _, meter_id in meters])
+            of_meters = sa.select(binding.organisation_id, binding.id).where(
+                sa.tuple_(binding.organisation_id, binding.meter_id).in_(list(meters))
             )
-            where.append(columns.binding_id.in_(of_meters))
+            where.append(sa.tuple_(columns.organisation_id, columns.binding_id).in_(of_meters))
         await self._execute(sa.update(tables.credit_order).where(*where).values(due_at=now))
 
     async def move(self, order: CreditOrder, moved: CreditOrder, step: OrderStep) -> bool:

@@ -73,9 +73,15 @@ async def mark_sent(
     """
     if SUPPLY_ACTIONS[command.kind] is SupplyAction.HOLD:
         return await _move_to_sent(uow, command, at)
+    bypass = await uow.bypasses.of_meter(command.organisation_id, command.meter_id)
+    if bypass is not None and command.kind is not CommandKind.DISCONNECT:
+        return await _move_bypassed(uow, command, at)
     binding = await uow.bindings.open_of_meter(command.organisation_id, command.meter_id)
     if binding is not None and binding.account_id is not None:
         await uow.accounts.lock(command.organisation_id, binding.account_id)
+        held = await uow.bindings.open_of_meter(command.organisation_id, command.meter_id)
+        if held != binding:  # it went to another account meanwhile; it is tried again
+            return Marking.NOT_SENT
     elif command.kind is not CommandKind.DISCONNECT:
         return await _move_to_sent(uow, command, at)
     meter = await uow.meters.get(command.organisation_id, command.meter_id)
@@ -131,6 +137,22 @@ async def authority_of(
         return Authority.FORCE
     may_command = operator.may(Right.SUPPLY_COMMAND, site_id)
     return Authority.COMMAND if may_command else Authority.NONE
+
+
+async def _move_bypassed(uow: UnitOfWork, command: Command, at: datetime) -> Marking:
+    """Send what a person asks of a bypassed meter; rules are silent there (F75)."""
+    asked_by = await uow.operators.by_name(command.organisation_id, command.asked_by)
+    if asked_by is not None:
+        return await _move_to_sent(uow, command, at)
+    await uow.commands.move(
+        command.organisation_id,
+        command.id,
+        {command.state},
+        CommandState.FAILED,
+        at=at,
+        outcome="the meter is bypassed: no automatic commands",
+    )
+    return Marking.NOT_SENT
 
 
 async def _move_to_sent(uow: UnitOfWork, command: Command, at: datetime) -> Marking:

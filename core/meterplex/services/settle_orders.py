@@ -115,7 +115,7 @@ async def confirm(
     if held.binding is not None:
         await book_foreign(uow, held, held.binding, foreign_units, at)
     await _follow_up(uow, held, at)
-    if held.order.direction is Direction.DELIVER:
+    if held.order.kind is OrderKind.VEND:  # a transfer is no sale
         await _tell_credited(uow, held, at)
     return confirmed
 
