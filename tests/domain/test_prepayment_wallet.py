@@ -86,6 +86,23 @@ def test_what_was_found_is_said_in_words() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("told", "same"),
+    [
+        ("20260711000123", True),
+        ("260711000123", True),
+        ("11000123", True),
+        ("1000123", False),
+        ("260711000124", False),
+        ("120260711000123", False),
+    ],
+)
+def test_meter_may_tell_the_end_of_its_number(told: str, same: bool) -> None:
+    expected = replace(EXPECTED, meter="20260711000123")
+    outcome = compare_count(expected, replace(EXPECTED, meter=told)).outcome
+    assert outcome is (OK if same else Comparison.CONFLICT)
+
+
 @pytest.mark.parametrize(("count", "alarm"), [(8999, False), (9000, True), (9999, True)])
 def test_counts_running_out_raise_an_alarm(count: int, alarm: bool) -> None:
     assert count_alarm(count, CountCapability(True, 10000)) is alarm

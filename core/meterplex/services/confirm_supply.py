@@ -35,6 +35,8 @@ async def note_supply(uow: UnitOfWork, command: Command, at: datetime) -> None:
     if binding is None or binding.account_id is None:
         return
     account = await uow.accounts.get(meter.organisation_id, binding.account_id)
+    # Credit may be waiting to be taken back until the supply is off.
+    await uow.orders.wake([(meter.organisation_id, meter.id)], at)
     is_off = bool(flags & _OFF)
     if is_off is not bool(meter.flags & _OFF) or await _turns_back(uow, command):
         kind = AccountEventKind.DISCONNECTED if is_off else AccountEventKind.RECONNECTED
