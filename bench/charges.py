@@ -45,11 +45,11 @@ from meterplex.domain.ledger import EntryKind, LedgerKind
 from meterplex.domain.readings import Reading
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, ELECTRICITY
 from meterplex.domain.tariff import Bill, ChargeLine, Interval, Rater, Usage, charges_since
-from meterplex.services.account_messages import SUPPLY
-from meterplex.services.bookkeeping import find_discrepancies
-from meterplex.services.charge_readings import charge_meters
-from meterplex.services.tariff_book import TariffBook
-from meterplex.services.tariff_document import (
+from meterplex.services.accounts.messages import SUPPLY
+from meterplex.services.books.book_entries import find_discrepancies
+from meterplex.services.charging.charge_readings import charge_meters
+from meterplex.services.tariffs.book import TariffBook
+from meterplex.services.tariffs.document import (
     lines_from_json,
     lines_to_json,
     tariff_digest,

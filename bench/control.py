@@ -17,7 +17,7 @@ from bench.paced_head_end import PacedHeadEnd, now, working_head_end
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.domain.estate import Meter
 from meterplex.headend.bus import Bus
-from meterplex.services.issue_commands import issue_commands
+from meterplex.services.metering.issue_commands import issue_commands
 
 WRITE_REGISTERS = 0x10
 SETTLED_WITHIN_S = 10.0

@@ -18,8 +18,8 @@ from meterplex.domain.supply_policy import LimiterPolicy
 from meterplex.headend import builtin_channels
 from meterplex.headend.head_end import HeadEnd
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.estate_files import EstateFile, read_estate_file
-from meterplex.services.import_estate import import_estate
+from meterplex.services.estate.files import EstateFile, read_estate_file
+from meterplex.services.estate.import_estate import import_estate
 from meterplex.settings import Settings
 
 UNLIMITED = LimiterPolicy(tenant_min=10**6, system_min=10**6, meter_day_max=10**6)

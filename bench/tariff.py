@@ -20,7 +20,7 @@ from tests.domain.tariff_oracle import Oracle
 
 from bench.figures import Figure
 from meterplex.domain.tariff import Interval, Rater, Usage
-from meterplex.services.tariff_files import read_tariff
+from meterplex.services.tariffs.files import read_tariff
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 ZONE = ZoneInfo("Asia/Shanghai")

@@ -10,7 +10,7 @@ from tests.services.random_books import RandomOffice
 
 from bench.figures import Figure
 from meterplex.db import Database, migrations
-from meterplex.services.check_books import check_books
+from meterplex.services.books.check_books import check_books
 
 OPERATIONS = 100_000
 STEPS = 20

@@ -194,29 +194,43 @@ def refuse_closed_periods() -> None:
             "BEGIN SELECT RAISE(ABORT, 'append-only: the period is closed'); END"
         )
         return
-    for name, table, joined in (
-        (
-            "refuse_closed_entry",
-            "ledger_entry",
-            "added JOIN ledger_period USING (organisation_id, period)",
-        ),
-        (
-            "refuse_closed_posting",
-            "ledger_posting",
-            "added JOIN ledger_entry e ON e.organisation_id = added.organisation_id "
-            "AND e.id = added.entry_id JOIN ledger_period p ON "
-            "p.organisation_id = e.organisation_id AND p.period = e.period",
-        ),
-    ):
-        op.execute(
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-            f"IF EXISTS (SELECT 1 FROM {joined}) THEN "
-            "RAISE EXCEPTION 'append-only: the period is closed'; END IF; RETURN NULL; END $$"
-        )
-        op.execute(
-            f"CREATE TRIGGER {table}_refuses_closed_period AFTER INSERT ON {table} "
-            f"REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
-        )
+    refuse_inserted(
+        "refuse_closed_entry",
+        "ledger_entry",
+        """
+        CREATE FUNCTION refuse_closed_entry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF EXISTS (
+                SELECT 1 FROM added JOIN ledger_period USING (organisation_id, period)
+            ) THEN RAISE EXCEPTION 'append-only: the period is closed'; END IF;
+            RETURN NULL;
+        END $$
+        """,
+    )
+    refuse_inserted(
+        "refuse_closed_posting",
+        "ledger_posting",
+        """
+        CREATE FUNCTION refuse_closed_posting() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF EXISTS (
+                SELECT 1 FROM added
+                JOIN ledger_entry e
+                  ON e.organisation_id = added.organisation_id AND e.id = added.entry_id
+                JOIN ledger_period p
+                  ON p.organisation_id = e.organisation_id AND p.period = e.period
+            ) THEN RAISE EXCEPTION 'append-only: the period is closed'; END IF;
+            RETURN NULL;
+        END $$
+        """,
+    )
+
+
+def refuse_inserted(name: str, table: str, function: str) -> None:
+    """Have a function look at all rows that a statement has inserted."""
+    op.execute(function)
+    op.execute(
+        f"CREATE TRIGGER {table}_refuses_closed_period AFTER INSERT ON {table} "
+        f"REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+    )
 
 
 def on_postgresql() -> bool:

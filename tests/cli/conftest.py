@@ -19,7 +19,7 @@ from meterplex.cli import main
 from meterplex.db import Database
 from meterplex.domain.estate import LinkState, LostReason
 from meterplex.domain.operators import Grant, Operator, OperatorId, OperatorToken, Right, TokenId
-from meterplex.services.sign_in import token_hash
+from meterplex.services.operators.sign_in import token_hash
 
 Cli = Callable[..., Result]
 Estate = Callable[..., None]

@@ -19,7 +19,7 @@ from meterplex.domain.estate import AccountId, Binding, BindingId
 from meterplex.domain.ledger import EntryKind, Posting, receivable, revenue
 from meterplex.domain.operators import Right
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
-from meterplex.services.bookkeeping import book
+from meterplex.services.books.book_entries import book
 
 AddOperator = Callable[..., str]
 Answer = Callable[[Result], Any]

@@ -20,7 +20,7 @@ from meterplex.domain.accounts import Account, Customer, CustomerId
 from meterplex.domain.estate import AccountId, Binding, BindingId
 from meterplex.domain.readings import Reading
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
-from meterplex.services.tariff_document import tariff_to_text
+from meterplex.services.tariffs.document import tariff_to_text
 
 Cli = Callable[..., Result]
 Answer = Callable[[Result], Any]

@@ -19,7 +19,7 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account, Customer, CustomerId
 from meterplex.domain.estate import AccountId, SiteId
 from meterplex.domain.operators import Grant, Right
-from meterplex.services.vend_credit import VendRequest, vend_credit
+from meterplex.services.orders.vend_credit import VendRequest, vend_credit
 
 AddOperator = Callable[..., str]
 Answer = Callable[[Result], Any]

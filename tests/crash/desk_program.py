@@ -32,16 +32,16 @@ from meterplex.domain.supply import SupplyAction
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import Delimiter, Framing, LinkTimeoutError
-from meterplex.services.close_account import CloseAccount, close_account
-from meterplex.services.crash_points import CrashPoint, Moment, SupplyCrashPoint
-from meterplex.services.decide_orders import void_order
-from meterplex.services.deliver_commands import CommandRows
-from meterplex.services.deliver_orders import OrderDelivery
-from meterplex.services.issue_commands import issue_commands
-from meterplex.services.outbox_worker import OutboxWorker
-from meterplex.services.swap_meter import NewMeter, SwapMeter, swap_meter
-from meterplex.services.take_readings import TakenSnapshot, store_run
-from meterplex.services.vend_credit import VendRequest, vend_credit
+from meterplex.services.accounts.close_account import CloseAccount, close_account
+from meterplex.services.accounts.swap_meter import NewMeter, SwapMeter, swap_meter
+from meterplex.services.follow_up.outbox_worker import OutboxWorker
+from meterplex.services.metering.deliver_commands import CommandRows
+from meterplex.services.metering.issue_commands import issue_commands
+from meterplex.services.metering.take_readings import TakenSnapshot, store_run
+from meterplex.services.orders.crash_points import CrashPoint, Moment, SupplyCrashPoint
+from meterplex.services.orders.decide_orders import void_order
+from meterplex.services.orders.deliver_orders import OrderDelivery
+from meterplex.services.orders.vend_credit import VendRequest, vend_credit
 from meterplex_acrel_dtsy import models, plugin
 
 YUAN = 10_000

@@ -39,10 +39,10 @@ from meterplex.domain.prepayment import FINAL, Direction, OrderKind, OrderState
 from meterplex.domain.registers import ELECTRICITY
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.bookkeeping import find_discrepancies
-from meterplex.services.crash_points import SupplyCrashPoint
-from meterplex.services.customers import NewCustomer
-from meterplex.services.open_account import NewBinding, OpenAccount, open_account
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import NewBinding, OpenAccount, open_account
+from meterplex.services.books.book_entries import find_discrepancies
+from meterplex.services.orders.crash_points import SupplyCrashPoint
 from meterplex_acrel_dtsy import models, plugin
 from meterplex_acrel_dtsy.twin_meter import Force
 

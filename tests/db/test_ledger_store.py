@@ -31,7 +31,7 @@ from meterplex.domain.ledger import (
     reverse,
     transit,
 )
-from meterplex.services.bookkeeping import book, find_discrepancies
+from meterplex.services.books.book_entries import book, find_discrepancies
 
 if TYPE_CHECKING:
     from tests.conftest import Estate

@@ -11,8 +11,8 @@ from tests.domain.tariff_samples import FLAT, month_of, only_bill
 
 from meterplex.domain.registers import WATER
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.tariff_document import describe_tariff
-from meterplex.services.tariff_format import parse_tariff
+from meterplex.services.tariffs.document import describe_tariff
+from meterplex.services.tariffs.file_format import parse_tariff
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugin-author" / "tariffs-and-accounts.md"
 CODE = re.compile(r"^```(python|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

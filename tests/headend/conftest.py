@@ -56,7 +56,7 @@ from meterplex.sdk import (
     SupplyMode,
     SupplyState,
 )
-from meterplex.services.deliver_commands import OpenCommand
+from meterplex.services.metering.deliver_commands import OpenCommand
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 REPLY_S = 0.02

@@ -34,9 +34,9 @@ from meterplex.sdk import (
     LinkUnavailableError,
     Receiver,
 )
-from meterplex.services.crash_points import CrashPoint, Moment
-from meterplex.services.decide_orders import void_order
-from meterplex.services.deliver_orders import OrderDelivery
+from meterplex.services.orders.crash_points import CrashPoint, Moment
+from meterplex.services.orders.decide_orders import void_order
+from meterplex.services.orders.deliver_orders import OrderDelivery
 from meterplex_acrel_dtsy import models
 
 SALE = bytes((0x20, 0x01, 0x00))

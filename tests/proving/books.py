@@ -40,7 +40,7 @@ from tests.proving.lossy_link import InvariantError
 from meterplex.domain.accounts import AccountState
 from meterplex.domain.prepayment import BLOCKING, FINAL, Direction, OrderKind, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder
-from meterplex.services.bookkeeping import find_discrepancies
+from meterplex.services.books.book_entries import find_discrepancies
 
 KEPT = ("ledger_entry", "ledger_posting", "audit_entry")
 OF_TENANT = ("account", "binding", "credit_order", "ledger_account", "ledger_posting", "outbox")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from meterplex.domain.prepayment import Evidence, Fence, OrderState
 from meterplex.domain.supply_gate import Refusal
-from meterplex.services.crash_points import CrashPoint, Moment
+from meterplex.services.orders.crash_points import CrashPoint, Moment
 
 WRITTEN: list[str] = []
 """Tables of this session, for the end of its report."""

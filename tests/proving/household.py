@@ -39,22 +39,22 @@ from meterplex.domain.registers import ELECTRICITY
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import CreditState, DriverError, OutcomeUnknownError
-from meterplex.services import approvals
-from meterplex.services.charge_readings import charge_meters
-from meterplex.services.close_account import CloseAccount, Closing, close_account
-from meterplex.services.compare_counts import SeenWallet, compare_counts
-from meterplex.services.crash_points import CrashPoint, Moment
-from meterplex.services.customers import NewCustomer
-from meterplex.services.decide_orders import Decision, resolve_conflict, void_order
-from meterplex.services.deliver_orders import OrderDelivery
-from meterplex.services.open_account import NewBinding, OpenAccount, open_account
-from meterplex.services.order_evidence import LinkFacts
-from meterplex.services.pay_out import PayoutRequest, pay_out
-from meterplex.services.refund_credit import RefundRequest, refund_credit
-from meterplex.services.reverse_order import ReversalRequest, reverse_order
-from meterplex.services.swap_meter import NewMeter, Swap, SwapMeter, swap_meter
-from meterplex.services.take_readings import TakenSnapshot, store_run
-from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.accounts.close_account import CloseAccount, Closing, close_account
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import NewBinding, OpenAccount, open_account
+from meterplex.services.accounts.swap_meter import NewMeter, Swap, SwapMeter, swap_meter
+from meterplex.services.charging.charge_readings import charge_meters
+from meterplex.services.metering.take_readings import TakenSnapshot, store_run
+from meterplex.services.operators import approvals
+from meterplex.services.orders.compare_counts import SeenWallet, compare_counts
+from meterplex.services.orders.crash_points import CrashPoint, Moment
+from meterplex.services.orders.decide_orders import Decision, resolve_conflict, void_order
+from meterplex.services.orders.deliver_orders import OrderDelivery
+from meterplex.services.orders.evidence import LinkFacts
+from meterplex.services.orders.pay_out import PayoutRequest, pay_out
+from meterplex.services.orders.refund_credit import RefundRequest, refund_credit
+from meterplex.services.orders.reverse_order import ReversalRequest, reverse_order
+from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
 from meterplex_acrel_dtsy import models, plugin
 from meterplex_acrel_dtsy.driver import AcrelDriver
 from meterplex_acrel_dtsy.twin_meter import Force

@@ -18,9 +18,9 @@ from meterplex.domain.prepayment import (
 )
 from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.domain.prepayment.wallet import total_moved
-from meterplex.services.deliver_orders import CreditMeter, OrderDelivery
-from meterplex.services.meter_wallets import currency_amount
-from meterplex.services.order_evidence import DIRECT, LinkFacts
+from meterplex.services.orders.deliver_orders import CreditMeter, OrderDelivery
+from meterplex.services.orders.evidence import DIRECT, LinkFacts
+from meterplex.services.orders.meter_wallets import currency_amount
 
 
 def forgets_the_count(right: PrepaymentRules) -> PrepaymentRules:

@@ -16,9 +16,9 @@ from meterplex.db.errors import NotFoundError
 from meterplex.domain.ledger import in_meter, transit
 from meterplex.domain.prepayment import FINAL, Direction, OrderKind, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder
-from meterplex.services.crash_points import CrashPoint, Moment
-from meterplex.services.money_errors import MoneyError
-from meterplex.services.swap_meter import SwapStep
+from meterplex.services.accounts.swap_meter import SwapStep
+from meterplex.services.books.errors import MoneyError
+from meterplex.services.orders.crash_points import CrashPoint, Moment
 
 Work = Coroutine[Any, Any, Any]
 

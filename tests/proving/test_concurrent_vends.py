@@ -15,9 +15,9 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.ledger import cash, customer
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.bookkeeping import find_discrepancies
-from meterplex.services.customers import NewCustomer
-from meterplex.services.open_account import OpenAccount, open_account
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import OpenAccount, open_account
+from meterplex.services.books.book_entries import find_discrepancies
 
 DESKS, SALES, SHARED = 8, 250, 25
 

@@ -16,8 +16,7 @@ from shutil import copy
 import pytest
 from tests.proving.hits import REFUSALS, Hits
 from tests.proving.lossy_link import InvariantError
-from tests.services.supply_town import HOUR, MINUTE, Town, build_town
-from tests.services.test_guard_disconnects import (
+from tests.services.supply.test_guard_disconnects import (
     breaker_opens,
     clock_jumps,
     has_order_on_its_way,
@@ -28,11 +27,12 @@ from tests.services.test_guard_disconnects import (
     reading_grows_old,
     window_closes,
 )
+from tests.services.supply_town import HOUR, MINUTE, Town, build_town
 
 from meterplex.db import Database
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.plugin_manager import PluginManager
-from meterplex.services import guard_disconnects
+from meterplex.services.supply import guard_disconnects
 
 RUNS = 40
 ACCOUNTS = 8

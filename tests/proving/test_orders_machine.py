@@ -25,7 +25,7 @@ from tests.proving.lossy_link import Fate
 from tests.proving.run import Run
 from tests.proving.wandering import FOREIGN, OURS, random_world, wander
 
-from meterplex.services.crash_points import CrashPoint, Moment
+from meterplex.services.orders.crash_points import CrashPoint, Moment
 
 EXAMPLES = int(os.environ.get("METERPLEX_FUZZ_EXAMPLES", "20"))
 RUNS = 2 * EXAMPLES // 3

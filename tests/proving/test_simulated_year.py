@@ -39,16 +39,16 @@ from meterplex.domain.readings import Reading, ReadingSource
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, ELECTRICITY
 from meterplex.domain.warnings import WarningLevel, WarningState
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.bookkeeping import find_discrepancies
-from meterplex.services.charge_readings import charge_meters
-from meterplex.services.customers import NewCustomer
-from meterplex.services.decide_supply import RULE
-from meterplex.services.deliver_commands import CommandRows
-from meterplex.services.issue_commands import NOT_AFTER_MAX, write_commands
-from meterplex.services.open_account import NewBinding, OpenAccount, open_account
-from meterplex.services.site_policies import set_holidays
-from meterplex.services.tariff_book import TariffBook
-from meterplex.services.vend_credit import VendRequest, vend_credit
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import NewBinding, OpenAccount, open_account
+from meterplex.services.books.book_entries import find_discrepancies
+from meterplex.services.charging.charge_readings import charge_meters
+from meterplex.services.estate.site_policies import set_holidays
+from meterplex.services.metering.deliver_commands import CommandRows
+from meterplex.services.metering.issue_commands import NOT_AFTER_MAX, write_commands
+from meterplex.services.orders.vend_credit import VendRequest, vend_credit
+from meterplex.services.supply.decide_supply import RULE
+from meterplex.services.tariffs.book import TariffBook
 
 YEAR = 2028
 HOUR = timedelta(hours=1)

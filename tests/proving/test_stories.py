@@ -18,8 +18,8 @@ from tests.proving.mistakes import (
 from tests.proving.run import Run
 
 from meterplex.domain.prepayment import PrepaymentRules
-from meterplex.services.crash_points import CrashPoint, Moment
-from meterplex.services.deliver_orders import OrderDelivery
+from meterplex.services.orders.crash_points import CrashPoint, Moment
+from meterplex.services.orders.deliver_orders import OrderDelivery
 
 Story = Callable[[Run], None]
 

@@ -19,7 +19,7 @@ import sqlalchemy.dialects.sqlite.aiosqlite  # noqa: F401 - the same
 from meterplex.db import Database
 from meterplex.db.errors import TransactionConflictError
 from meterplex.domain.estate import AccountId, OrganisationId
-from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
 
 AT_ONCE = 8
 

@@ -6,7 +6,7 @@ from tests.proving.household import World
 from tests.proving.lossy_link import Fate
 from tests.proving.run import Run
 
-from meterplex.services.crash_points import CrashPoint, Moment
+from meterplex.services.orders.crash_points import CrashPoint, Moment
 
 OURS = (10, 20, 50)
 FOREIGN = (7, 11)

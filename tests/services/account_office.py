@@ -30,20 +30,20 @@ from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import MeterDriver
 from meterplex.sdk.testing import TwinLink
-from meterplex.services import approvals
-from meterplex.services.bookkeeping import find_discrepancies
-from meterplex.services.charge_readings import charge_meters
-from meterplex.services.compare_counts import SeenWallet, compare_counts
-from meterplex.services.customers import NewCustomer
-from meterplex.services.deliver_orders import OrderDelivery
-from meterplex.services.open_account import (
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import (
     NewBinding,
     OpenAccount,
     OpenedAccount,
     open_account,
 )
-from meterplex.services.tariff_document import tariff_digest, tariff_to_text
-from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.books.book_entries import find_discrepancies
+from meterplex.services.charging.charge_readings import charge_meters
+from meterplex.services.operators import approvals
+from meterplex.services.orders.compare_counts import SeenWallet, compare_counts
+from meterplex.services.orders.deliver_orders import OrderDelivery
+from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.tariffs.document import tariff_digest, tariff_to_text
 from meterplex_acrel_dtsy import models, plugin
 
 NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)

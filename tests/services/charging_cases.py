@@ -29,9 +29,9 @@ from meterplex.domain.ledger import EntryKind, LedgerAccount, Posting, cash, cus
 from meterplex.domain.readings import Reading, ReadingQuality, ReadingSource
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT, ELECTRICITY, RegisterType
 from meterplex.domain.tariff import TariffVersion
-from meterplex.services.bookkeeping import book, find_discrepancies
-from meterplex.services.charge_readings import ChargingOutcome, charge_meters
-from meterplex.services.tariff_document import tariff_digest, tariff_to_text
+from meterplex.services.books.book_entries import book, find_discrepancies
+from meterplex.services.charging.charge_readings import ChargingOutcome, charge_meters
+from meterplex.services.tariffs.document import tariff_digest, tariff_to_text
 
 BEGIN = datetime(2026, 6, 30, 16, tzinfo=UTC)
 """Midnight of 1 July in Shanghai."""

@@ -22,7 +22,7 @@ from meterplex.sdk import (
     SettingsError,
     Utility,
 )
-from meterplex.services.estate_files import EstateFile, read_estate_file
+from meterplex.services.estate.files import EstateFile, read_estate_file
 
 
 def check_address(text: str) -> str:

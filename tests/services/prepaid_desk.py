@@ -27,12 +27,12 @@ from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
 from meterplex.domain.registers import ELECTRICITY
 from meterplex.sdk import MeterDriver
 from meterplex.sdk.testing import TwinLink
-from meterplex.services import approvals
-from meterplex.services.bookkeeping import find_discrepancies
-from meterplex.services.crash_points import CrashHook, no_crash
-from meterplex.services.deliver_orders import OrderDelivery
-from meterplex.services.order_evidence import DIRECT, LinkFacts
-from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.books.book_entries import find_discrepancies
+from meterplex.services.operators import approvals
+from meterplex.services.orders.crash_points import CrashHook, no_crash
+from meterplex.services.orders.deliver_orders import OrderDelivery
+from meterplex.services.orders.evidence import DIRECT, LinkFacts
+from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
 from meterplex_acrel_dtsy import models
 
 NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)

@@ -34,16 +34,16 @@ from meterplex.domain.ledger import (
     tax,
     transit,
 )
-from meterplex.services.bookkeeping import (
+from meterplex.services.billing.issue_claims import Claim, claim
+from meterplex.services.books.book_entries import (
     EntryDraft,
     book,
     book_all,
     find_discrepancies,
     take_back,
 )
-from meterplex.services.deduct_dues import deduct, postings_of
-from meterplex.services.issue_claims import Claim, claim
-from meterplex.services.vend_credit import VendRequest, vend_credit
+from meterplex.services.orders.deduct_dues import deduct, postings_of
+from meterplex.services.orders.vend_credit import VendRequest, vend_credit
 
 BEGIN = datetime(2026, 1, 1, 4, tzinfo=UTC)
 BATCH = 50

@@ -29,11 +29,11 @@ from meterplex.domain.registers import ELECTRICITY, Utility
 from meterplex.domain.supply_policy import LimiterPolicy
 from meterplex.domain.warnings import WarningLevel, WarningState
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.bookkeeping import book
-from meterplex.services.breaker import watch_time
-from meterplex.services.decide_supply import RULE, SupplyLoop
-from meterplex.services.deliver_commands import CommandRows
-from meterplex.services.issue_commands import NOT_AFTER_MAX, write_commands
+from meterplex.services.books.book_entries import book
+from meterplex.services.metering.deliver_commands import CommandRows
+from meterplex.services.metering.issue_commands import NOT_AFTER_MAX, write_commands
+from meterplex.services.supply.breaker import watch_time
+from meterplex.services.supply.decide_supply import RULE, SupplyLoop
 
 NOON = datetime(2026, 11, 18, 4, tzinfo=UTC)
 """A Wednesday, 12:00 in Shanghai."""

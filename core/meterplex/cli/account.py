@@ -25,9 +25,8 @@ from meterplex.db.supply import SupplyDecided
 from meterplex.domain.accounts import AccountState
 from meterplex.domain.ledger import Entry, LedgerAccount
 from meterplex.domain.operators import Right
-from meterplex.services.amounts import format_amount
-from meterplex.services.balances import AccountBalance
-from meterplex.services.customer_file import (
+from meterplex.services.accounts.balances import AccountBalance
+from meterplex.services.accounts.customer_file import (
     AccountFile,
     AccountLine,
     MeterFile,
@@ -35,6 +34,7 @@ from meterplex.services.customer_file import (
     list_accounts,
     statement,
 )
+from meterplex.services.books.amounts import format_amount
 
 
 @click.group(cls=FailingGroup)

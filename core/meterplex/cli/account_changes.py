@@ -27,15 +27,12 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Account, Category
 from meterplex.domain.approvals import Approval, ApprovalId, ApprovalKind
 from meterplex.domain.operators import Right
-from meterplex.services import approvals
-from meterplex.services.account_meters import ChangeTariff, change_tariff
-from meterplex.services.amounts import parse_limit
-from meterplex.services.change_account import AccountChange, change_account
-from meterplex.services.close_account import CloseAccount, Closing, close_account
-from meterplex.services.convert_account import ConvertAccount, convert_account
-from meterplex.services.refund_credit import SecondPersonNeededError
-from meterplex.services.suspend_account import resume_account, suspend_account
-from meterplex.services.swap_meter import (
+from meterplex.services.accounts.account_meters import ChangeTariff, change_tariff
+from meterplex.services.accounts.change_account import AccountChange, change_account
+from meterplex.services.accounts.close_account import CloseAccount, Closing, close_account
+from meterplex.services.accounts.convert_account import ConvertAccount, convert_account
+from meterplex.services.accounts.suspend_account import resume_account, suspend_account
+from meterplex.services.accounts.swap_meter import (
     NewMeter,
     Swap,
     SwapMeter,
@@ -43,6 +40,9 @@ from meterplex.services.swap_meter import (
     estimate_content,
     swap_meter,
 )
+from meterplex.services.books.amounts import parse_limit
+from meterplex.services.operators import approvals
+from meterplex.services.orders.refund_credit import SecondPersonNeededError
 
 Change = Callable[[Database, AtAccount], Awaitable[Account]]
 

@@ -21,16 +21,16 @@ from meterplex.cli.program import Program, now, operator_option, pass_program, r
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Category, parse_deduction_order
 from meterplex.domain.operators import Right
-from meterplex.services import account_meters as meters
-from meterplex.services.customers import NewCustomer
-from meterplex.services.open_account import (
+from meterplex.services.accounts import account_meters as meters
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import (
     AccountLimits,
     NewBinding,
     OpenAccount,
     OpenedAccount,
     open_account,
 )
-from meterplex.services.transfer_account import TransferAccount, transfer_account
+from meterplex.services.accounts.transfer_account import TransferAccount, transfer_account
 
 MODES = [mode.value for mode in AccountMode]
 

@@ -9,8 +9,8 @@ import click
 from meterplex.domain.accounts import Account, format_deduction_order
 from meterplex.domain.estate import Binding
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
-from meterplex.services.amounts import format_amount, parse_amount, parse_limit
-from meterplex.services.binding_counters import GivenReadings
+from meterplex.services.accounts.binding_counters import GivenReadings
+from meterplex.services.books.amounts import format_amount, parse_amount, parse_limit
 
 LIMITS: Final[Mapping[str, str]] = {
     "alarm_1": "First low-credit warning, currency units.",

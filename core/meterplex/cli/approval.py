@@ -11,7 +11,7 @@ from meterplex.cli.program import Program, now, operator_option, pass_program, r
 from meterplex.db.errors import NotFoundError
 from meterplex.domain.approvals import ASKING, DECIDING, Approval, ApprovalId
 from meterplex.domain.operators import Operator, OperatorId
-from meterplex.services import approvals as service
+from meterplex.services.operators import approvals as service
 
 Names = Mapping[OperatorId, str]
 

@@ -15,7 +15,7 @@ from meterplex.cli.errors import ExitCode
 from meterplex.cli.output import json_option, print_json, print_lines, print_table
 from meterplex.cli.program import Program, pass_program, run
 from meterplex.headend.direct import open_driver
-from meterplex.services.bench_check import (
+from meterplex.services.metering.bench_check import (
     SMALLEST_AMOUNT,
     BenchReport,
     Verdict,

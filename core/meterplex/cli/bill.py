@@ -26,9 +26,9 @@ from meterplex.domain.estate import AccountId, Site, SiteId
 from meterplex.domain.ledger import next_period
 from meterplex.domain.operators import Right
 from meterplex.domain.receipts import Language
-from meterplex.services import issue_bills as service
-from meterplex.services.billing_sheets import Issuer, Payer, bill_sheet
-from meterplex.services.receipt_documents import Sheet
+from meterplex.services.billing import issue_bills as service
+from meterplex.services.billing.billing_sheets import Issuer, Payer, bill_sheet
+from meterplex.services.receipts.documents import Sheet
 
 
 @click.group(cls=FailingGroup)

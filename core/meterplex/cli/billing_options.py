@@ -15,8 +15,8 @@ from meterplex.domain.accounts import Account
 from meterplex.domain.bills import IssuedBill
 from meterplex.domain.estate import AccountId, Organisation, Site
 from meterplex.domain.operators import Operator, Right
-from meterplex.services.accounts import find_account
-from meterplex.services.amounts import format_amount
+from meterplex.services.accounts.find_accounts import find_account
+from meterplex.services.books.amounts import format_amount
 
 DAY: Final = click.DateTime(["%Y-%m-%d"])
 

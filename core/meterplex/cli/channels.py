@@ -18,7 +18,7 @@ from meterplex.domain.intervals import format_window
 from meterplex.headend.direct import configure_channel
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import DriverError
-from meterplex.services.estate_format import nearest
+from meterplex.services.estate.file_format import nearest
 
 OPEN_DEADLINE_S = 10.0
 AT_ONCE = 16

@@ -23,15 +23,15 @@ from meterplex.domain.charges import Charge, ChargeId
 from meterplex.domain.money import ledger_decimal
 from meterplex.domain.operators import Right
 from meterplex.domain.readings import Reading
-from meterplex.services.charge_readings import ChargingOutcome, charge_meters
-from meterplex.services.explain_charge import (
+from meterplex.services.charging.charge_readings import ChargingOutcome, charge_meters
+from meterplex.services.charging.explain_charge import (
     Explanation,
     Replay,
     explain_charge,
     replay_charge,
 )
-from meterplex.services.issue_commands import find_meters
-from meterplex.services.tariff_book import TariffBook
+from meterplex.services.metering.issue_commands import find_meters
+from meterplex.services.tariffs.book import TariffBook
 
 
 @click.group(cls=FailingGroup)

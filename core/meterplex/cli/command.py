@@ -26,7 +26,7 @@ from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.domain.estate import Meter, OrganisationId
 from meterplex.domain.intervals import parse_interval
 from meterplex.domain.supply_gate import DisconnectCause
-from meterplex.services.issue_commands import (
+from meterplex.services.metering.issue_commands import (
     NOT_AFTER_MAX,
     CommandBatch,
     ask_second_person,
@@ -35,7 +35,7 @@ from meterplex.services.issue_commands import (
     issue_commands,
     needs_second_person,
 )
-from meterplex.services.operators import refusals_noted
+from meterplex.services.operators.manage_operators import refusals_noted
 
 METERS_MAX: Final = 10_000
 

@@ -10,7 +10,7 @@ from meterplex.cli.output import json_option, print_json, print_table, tell
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
 from meterplex.domain.accounts import Account, Customer
 from meterplex.domain.operators import Right
-from meterplex.services.customers import CustomerChange, edit_customer, find_customer
+from meterplex.services.accounts.customers import CustomerChange, edit_customer, find_customer
 
 
 @click.group(cls=FailingGroup)

@@ -14,9 +14,9 @@ from meterplex.cli.program import Program, now, operator_option, pass_program, r
 from meterplex.domain.accounts import Category
 from meterplex.domain.debt_plans import InstalmentPeriod, Instalments, PaymentShare
 from meterplex.domain.operators import Right
-from meterplex.services import debt_plans as service
-from meterplex.services.amounts import format_amount, parse_amount
-from meterplex.services.debt_plans import DebtState
+from meterplex.services.billing import debt_plans as service
+from meterplex.services.billing.debt_plans import DebtState
+from meterplex.services.books.amounts import format_amount, parse_amount
 
 ARREARS = [category.value for category in Category if category is not Category.DEBT]
 

@@ -10,7 +10,7 @@ from meterplex.cli.errors import InServiceError
 from meterplex.cli.output import tell
 from meterplex.cli.program import Program
 from meterplex.sdk import LinkTimeoutError
-from meterplex.services.known_devices import find_known_device
+from meterplex.services.estate.known_devices import find_known_device
 
 
 def channel_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,16 +11,16 @@ from meterplex.domain.approvals import ApprovalError
 from meterplex.domain.billing import BillingError
 from meterplex.domain.operators import OperatorError, OperatorInputError, OperatorRuleError
 from meterplex.sdk import errors as sdk
-from meterplex.services.estate_files import EstateFileError
-from meterplex.services.import_estate import EstateRefusedError
-from meterplex.services.issue_commands import NobodyCanError
-from meterplex.services.money_errors import (
+from meterplex.services.books.errors import (
     MoneyConflictError,
     MoneyError,
     MoneyInputError,
     UnknownThingError,
 )
-from meterplex.services.receipt_documents import ReceiptFontError
+from meterplex.services.estate.files import EstateFileError
+from meterplex.services.estate.import_estate import EstateRefusedError
+from meterplex.services.metering.issue_commands import NobodyCanError
+from meterplex.services.receipts.documents import ReceiptFontError
 from meterplex.services.reports import ReportError
 from meterplex.settings import SettingsFileError
 

@@ -11,11 +11,11 @@ from meterplex.cli.errors import ExitCode
 from meterplex.cli.group import FailingGroup
 from meterplex.cli.output import json_option, print_json, print_table, progress_bar, tell
 from meterplex.cli.program import Program, now, operator_name_option, pass_program, run
-from meterplex.services.customer_file import AccountFile, account_file
-from meterplex.services.estate_files import EstateProblem, read_estate_file
-from meterplex.services.export_estate import write_accounts, write_meters, write_states
-from meterplex.services.import_estate import EstateRefusedError, ImportReport, import_estate
-from meterplex.services.meter_states import MeterStatus, meter_states
+from meterplex.services.accounts.customer_file import AccountFile, account_file
+from meterplex.services.estate.export_estate import write_accounts, write_meters, write_states
+from meterplex.services.estate.files import EstateProblem, read_estate_file
+from meterplex.services.estate.import_estate import EstateRefusedError, ImportReport, import_estate
+from meterplex.services.metering.meter_states import MeterStatus, meter_states
 
 
 @click.command("import")

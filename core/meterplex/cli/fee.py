@@ -28,7 +28,7 @@ from meterplex.domain.bills import AccountFee, FeeId, IssuedBill
 from meterplex.domain.estate import AccountId, Site, SiteId
 from meterplex.domain.fees import FeePeriod
 from meterplex.domain.operators import Right
-from meterplex.services import charge_fees as service
+from meterplex.services.billing import charge_fees as service
 
 PERIODS = [period.name.lower() for period in FeePeriod]
 

@@ -12,8 +12,8 @@ from meterplex.db import UnitOfWork
 from meterplex.domain.estate import Organisation
 from meterplex.domain.readings import DeviceEventRecord, Reading, ReadingRun
 from meterplex.domain.registers import RegisterType
-from meterplex.services.estate_format import nearest
-from meterplex.services.issue_commands import find_meters
+from meterplex.services.estate.file_format import nearest
+from meterplex.services.metering.issue_commands import find_meters
 
 DEFAULT_SPAN = timedelta(days=1)
 

@@ -17,12 +17,12 @@ from meterplex.domain.charged_registers import main_counter
 from meterplex.domain.charges import HoldId, HoldState, ReadingHold
 from meterplex.domain.operators import Right
 from meterplex.domain.tariff import BASE_UNITS
-from meterplex.services.charge_readings import ChargingOutcome
-from meterplex.services.estimate_readings import estimate_reading
-from meterplex.services.issue_commands import find_meters
-from meterplex.services.money_errors import MoneyConflictError
-from meterplex.services.settle_holds import HoldDecision, settle_hold
-from meterplex.services.tariff_book import TariffBook
+from meterplex.services.books.errors import MoneyConflictError
+from meterplex.services.charging.charge_readings import ChargingOutcome
+from meterplex.services.charging.estimate_readings import estimate_reading
+from meterplex.services.charging.settle_holds import HoldDecision, settle_hold
+from meterplex.services.metering.issue_commands import find_meters
+from meterplex.services.tariffs.book import TariffBook
 
 
 @click.group(cls=FailingGroup)

@@ -23,8 +23,8 @@ from meterplex.db.ledger import ClosedPeriod
 from meterplex.domain.ledger import Entry, next_period
 from meterplex.domain.money import ledger_decimal
 from meterplex.domain.operators import Right
-from meterplex.services import close_period as service
-from meterplex.services.check_books import check_books
+from meterplex.services.books import close_period as service
+from meterplex.services.books.check_books import check_books
 
 
 @click.group(cls=FailingGroup)

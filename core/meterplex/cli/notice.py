@@ -10,9 +10,9 @@ from meterplex.cli.program import Program, now, operator_option, pass_program, r
 from meterplex.db.notices import Notice, NoticeId
 from meterplex.domain.operators import Operator, Right
 from meterplex.domain.warnings import WarningState
-from meterplex.services.accounts import find_account
-from meterplex.services.notices import TEXTS
-from meterplex.services.send_warnings import note_on_paper
+from meterplex.services.accounts.find_accounts import find_account
+from meterplex.services.follow_up.notices import TEXTS
+from meterplex.services.supply.send_warnings import note_on_paper
 
 
 @click.group(cls=FailingGroup)

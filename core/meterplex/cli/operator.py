@@ -21,9 +21,9 @@ from meterplex.domain.operators import (
     Role,
     operator_name,
 )
-from meterplex.services import operators as service
-from meterplex.services.operators import NewOperator, grants_of
-from meterplex.services.sign_in import PasswordHasher
+from meterplex.services.operators import manage_operators as service
+from meterplex.services.operators.manage_operators import NewOperator, grants_of
+from meterplex.services.operators.sign_in import PasswordHasher
 
 Codes = dict[SiteId, str]
 

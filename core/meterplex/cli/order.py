@@ -16,7 +16,7 @@ from meterplex.domain.approvals import Approval, ApprovalKind
 from meterplex.domain.operators import Right
 from meterplex.domain.prepayment import LIVE, OrderId, OrderState, PrepaymentRules
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
-from meterplex.services.decide_orders import (
+from meterplex.services.orders.decide_orders import (
     Decision,
     resolve_conflict,
     retry_order,

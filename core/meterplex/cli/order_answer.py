@@ -13,7 +13,7 @@ from meterplex.db import Database
 from meterplex.domain.estate import OrganisationId
 from meterplex.domain.prepayment import OrderId, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
-from meterplex.services.amounts import format_amount
+from meterplex.services.books.amounts import format_amount
 
 POLL_S: Final = 0.2
 WAIT: Final = timedelta(minutes=2)

@@ -10,7 +10,7 @@ import click
 from meterplex.cli.output import tell
 from meterplex.cli.program import Program
 from meterplex.domain.receipts import Language
-from meterplex.services.receipt_documents import (
+from meterplex.services.receipts.documents import (
     Sheet,
     find_font,
     render_sheet_html,

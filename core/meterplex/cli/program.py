@@ -22,9 +22,9 @@ from meterplex.domain.operators import NotSignedInError, Operator, Right
 from meterplex.headend import builtin_channels
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import MeterModel
-from meterplex.services.estate_format import nearest
-from meterplex.services.operators import require_rights
-from meterplex.services.sign_in import Session, session
+from meterplex.services.estate.file_format import nearest
+from meterplex.services.operators.manage_operators import require_rights
+from meterplex.services.operators.sign_in import Session, session
 from meterplex.settings import LoadedSettings, Settings, load_settings
 
 Result = TypeVar("Result")

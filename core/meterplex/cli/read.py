@@ -20,7 +20,7 @@ from meterplex.cli.program import Program, pass_program, run
 from meterplex.domain.supply import SupplyAction, SupplyState
 from meterplex.headend.direct import open_driver
 from meterplex.sdk import Capability, CreditState, MeterDriver, MeterSnapshot, RegisterType
-from meterplex.services.estate_format import nearest
+from meterplex.services.estate.file_format import nearest
 
 _HELP: Final = """Read one device; no database is needed.
 

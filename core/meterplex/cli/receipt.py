@@ -23,11 +23,11 @@ from meterplex.db import Database
 from meterplex.db.receipts import ReceiptPrint
 from meterplex.domain.operators import Operator, Right
 from meterplex.domain.receipts import Language, Receipt
-from meterplex.services.accounts import find_account
-from meterplex.services.amounts import format_amount
-from meterplex.services.issue_receipt import IssuedReceipt, find_receipt, issued
-from meterplex.services.print_receipt import print_receipt, verify
-from meterplex.services.receipt_documents import Paper, find_font, render_html, render_pdf
+from meterplex.services.accounts.find_accounts import find_account
+from meterplex.services.books.amounts import format_amount
+from meterplex.services.receipts.documents import Paper, find_font, render_html, render_pdf
+from meterplex.services.receipts.issue_receipt import IssuedReceipt, find_receipt, issued
+from meterplex.services.receipts.print_receipt import print_receipt, verify
 
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False, writable=True)

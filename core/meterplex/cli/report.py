@@ -17,7 +17,7 @@ from meterplex.domain.estate import AccountId, Site
 from meterplex.domain.operators import Operator, Right
 from meterplex.domain.reports import Report, ReportStep
 from meterplex.services import reports
-from meterplex.services.accounts import find_account
+from meterplex.services.accounts.find_accounts import find_account
 from meterplex.services.reports import ReportDays, ReportScope
 
 AnyReport = Report[Any, Any]

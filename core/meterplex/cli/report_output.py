@@ -13,7 +13,7 @@ import click
 from meterplex.cli.output import format_time, print_json, print_table
 from meterplex.domain.money import ledger_decimal
 from meterplex.domain.reports import Report
-from meterplex.services.amounts import format_amount
+from meterplex.services.books.amounts import format_amount
 
 _AMOUNT: Final = "_units"
 _HIDDEN: Final = ("account_id", "figures")

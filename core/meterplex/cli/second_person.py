@@ -13,7 +13,7 @@ from meterplex.db import Database
 from meterplex.domain.approvals import Approval, ApprovalId, ApprovalKind
 from meterplex.domain.estate import SiteId
 from meterplex.domain.operators import Operator
-from meterplex.services import approvals
+from meterplex.services.operators import approvals
 
 approval_option = click.option(
     "--approval",

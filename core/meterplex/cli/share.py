@@ -26,11 +26,11 @@ from meterplex.domain.estate import BuildingId, Site
 from meterplex.domain.operators import Right
 from meterplex.domain.receipts import Language
 from meterplex.domain.sharing import SharingBasis
-from meterplex.services import share_costs as service
-from meterplex.services.amounts import format_amount, parse_amount
-from meterplex.services.billing_sheets import Issuer, share_sheet
-from meterplex.services.receipt_documents import Sheet
-from meterplex.services.share_costs import Cost, GivenAmount, ResidualOf, UseOf
+from meterplex.services.billing import share_costs as service
+from meterplex.services.billing.billing_sheets import Issuer, share_sheet
+from meterplex.services.billing.share_costs import Cost, GivenAmount, ResidualOf, UseOf
+from meterplex.services.books.amounts import format_amount, parse_amount
+from meterplex.services.receipts.documents import Sheet
 
 
 @click.group(cls=FailingGroup)

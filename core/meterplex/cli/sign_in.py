@@ -19,8 +19,8 @@ from meterplex.cli.stored_token import forget_token, store_token
 from meterplex.domain.estate import Organisation, SiteId
 from meterplex.domain.intervals import parse_interval
 from meterplex.domain.operators import Operator
-from meterplex.services import sign_in as service
-from meterplex.services.sign_in import PasswordHasher, Session, SignedIn
+from meterplex.services.operators import sign_in as service
+from meterplex.services.operators.sign_in import PasswordHasher, Session, SignedIn
 
 DEFAULT_LIFETIME: Final = "12h"
 

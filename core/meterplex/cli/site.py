@@ -11,8 +11,8 @@ from meterplex.cli.program import Program, now, operator_option, pass_program, r
 from meterplex.db.site_records import Holiday
 from meterplex.domain.commands import CommandKind, CommandState
 from meterplex.domain.operators import Right
-from meterplex.services.issue_commands import NobodyCanError, issue_commands
-from meterplex.services.site_policies import PARAMETERS, set_holidays, set_parameters
+from meterplex.services.estate.site_policies import PARAMETERS, set_holidays, set_parameters
+from meterplex.services.metering.issue_commands import NobodyCanError, issue_commands
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from meterplex.services.sign_in import token_hash
+from meterplex.services.operators.sign_in import token_hash
 
 FILE_VARIABLE: Final = "METERPLEX_TOKEN_FILE"
 _SIZE_MAX: Final = 4096

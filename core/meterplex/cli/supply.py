@@ -28,18 +28,18 @@ from meterplex.domain.estate import MeterId, Site
 from meterplex.domain.operators import Right
 from meterplex.domain.supply_gate import DisconnectCause
 from meterplex.domain.supply_holds import HoldOwner
-from meterplex.services import breaker as breakers
-from meterplex.services.accounts import find_account
-from meterplex.services.bypass import ask_bypass, end_bypass, start_bypass
-from meterplex.services.issue_commands import (
+from meterplex.services.accounts.find_accounts import find_account
+from meterplex.services.metering.issue_commands import (
     ask_second_person,
     find_meters,
     issue_commands,
     needs_second_person,
 )
-from meterplex.services.operators import refusals_noted
-from meterplex.services.shortage import UNTIL, ShedPlan, plan_shortage
-from meterplex.services.supply_holds import end_hold, set_hold
+from meterplex.services.operators.manage_operators import refusals_noted
+from meterplex.services.supply import breaker as breakers
+from meterplex.services.supply.bypass import ask_bypass, end_bypass, start_bypass
+from meterplex.services.supply.shortage import UNTIL, ShedPlan, plan_shortage
+from meterplex.services.supply.supply_holds import end_hold, set_hold
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
 approval_option = click.option(

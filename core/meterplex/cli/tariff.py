@@ -25,9 +25,9 @@ from meterplex.domain.tariff import (
     TariffError,
     TariffVersion,
 )
-from meterplex.services.price_override import tariff_of_meter
-from meterplex.services.rated_document import describe, format_units
-from meterplex.services.tariff_files import read_document, read_usage
+from meterplex.services.tariffs.files import read_document, read_usage
+from meterplex.services.tariffs.price_override import tariff_of_meter
+from meterplex.services.tariffs.rated_document import describe, format_units
 
 _override_option = click.option(
     "--override", type=FILE, help="File with a meter's own prices (TOML or JSON)."

@@ -22,14 +22,14 @@ from meterplex.db import UnitOfWork
 from meterplex.domain.estate import Organisation, Site, UsagePoint
 from meterplex.domain.money import Rounding, ledger_decimal, round_ratio
 from meterplex.domain.tariff import TariffVersion
-from meterplex.services.backtest_tariffs import (
+from meterplex.services.metering.issue_commands import find_meters
+from meterplex.services.tariffs.backtest_tariffs import (
     Backtest,
     BacktestError,
     PointComparison,
     backtest_tariffs,
 )
-from meterplex.services.issue_commands import find_meters
-from meterplex.services.rated_document import format_units
+from meterplex.services.tariffs.rated_document import format_units
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 

@@ -18,7 +18,9 @@ from meterplex.cli.tariff_options import FILE, one_line_each, read_tariff_file
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.commands import Command
 from meterplex.domain.estate import Meter, MeterId, Organisation
-from meterplex.services.download_tariff import (
+from meterplex.services.metering.issue_commands import find_meters, find_site_meters
+from meterplex.services.operators.manage_operators import refusals_noted
+from meterplex.services.tariffs.download_tariff import (
     DownloadError,
     Holding,
     MeterHolding,
@@ -26,8 +28,6 @@ from meterplex.services.download_tariff import (
     find_download,
     holdings,
 )
-from meterplex.services.issue_commands import find_meters, find_site_meters
-from meterplex.services.operators import refusals_noted
 
 POLL_S: Final = 0.2
 GRACE: Final = timedelta(seconds=30)

@@ -11,7 +11,7 @@ from meterplex.cli.errors import ExitCode
 from meterplex.cli.output import tell
 from meterplex.cli.program import Program
 from meterplex.domain.tariff import ComponentError, TariffError, TariffVersion, UsageError
-from meterplex.services.tariff_files import IntervalsError, TariffFileError, read_tariff
+from meterplex.services.tariffs.files import IntervalsError, TariffFileError, read_tariff
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 

@@ -23,11 +23,11 @@ from meterplex.db.tariff_versions import PublishedTariff
 from meterplex.domain.money import ledger_decimal
 from meterplex.domain.operators import Right
 from meterplex.domain.tariff import TariffVersion
-from meterplex.services.money_errors import UnknownTariffError
-from meterplex.services.preview_bill import PointPreview, preview_bill
-from meterplex.services.publish_tariff import Publication, publish_tariff
-from meterplex.services.rated_document import describe
-from meterplex.services.tariff_book import TariffBook
+from meterplex.services.books.errors import UnknownTariffError
+from meterplex.services.tariffs.book import TariffBook
+from meterplex.services.tariffs.preview_bill import PointPreview, preview_bill
+from meterplex.services.tariffs.publish_tariff import Publication, publish_tariff
+from meterplex.services.tariffs.rated_document import describe
 
 
 @click.command

@@ -23,18 +23,18 @@ from meterplex.domain.estate import BindingId
 from meterplex.domain.operators import Right
 from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.sdk import Capability
-from meterplex.services.accounts import open_bindings
-from meterplex.services.amounts import format_amount, parse_amount
-from meterplex.services.money_errors import UnknownThingError
-from meterplex.services.pay_out import Payout, PayoutRequest, pay_out
-from meterplex.services.refund_credit import (
+from meterplex.services.accounts.find_accounts import open_bindings
+from meterplex.services.books.amounts import format_amount, parse_amount
+from meterplex.services.books.errors import UnknownThingError
+from meterplex.services.orders.pay_out import Payout, PayoutRequest, pay_out
+from meterplex.services.orders.refund_credit import (
     Refund,
     RefundRequest,
     SecondPersonNeededError,
     refund_credit,
 )
-from meterplex.services.reverse_order import Reversal, ReversalRequest, reverse_order
-from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.orders.reverse_order import Reversal, ReversalRequest, reverse_order
+from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
 
 key_option = click.option(
     "--key",

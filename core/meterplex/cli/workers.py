@@ -11,20 +11,20 @@ from meterplex.db.outbox import OutboxMessage
 from meterplex.domain.supply_policy import LimiterPolicy
 from meterplex.headend.head_end import HeadEnd
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.account_messages import ACCOUNT_EVENT, LIMITS, ORDERS, SUPPLY
-from meterplex.services.bypass import BYPASS_OVER, bypass_handler
-from meterplex.services.charge_readings import readings_handler
-from meterplex.services.decide_supply import SupplyLoop, supply_handler
-from meterplex.services.first_readings import FIRST_READING, first_reading_handler
-from meterplex.services.notices import NOTICE
-from meterplex.services.notify import FileNotifier, Notifier, notice_handler
-from meterplex.services.outbox_worker import Handler, OutboxWorker
-from meterplex.services.reading_messages import READINGS
-from meterplex.services.tariff_book import TariffBook
-from meterplex.services.tell_plugins import account_event_handler
-from meterplex.services.watch_fees import FeeWatch
-from meterplex.services.watch_supply import SupplyWatch
-from meterplex.services.write_limits import limits_handler
+from meterplex.services.accounts.first_readings import FIRST_READING, first_reading_handler
+from meterplex.services.accounts.messages import ACCOUNT_EVENT, LIMITS, ORDERS, SUPPLY
+from meterplex.services.billing.watch_fees import FeeWatch
+from meterplex.services.charging.charge_readings import readings_handler
+from meterplex.services.follow_up.notices import NOTICE
+from meterplex.services.follow_up.notify import FileNotifier, Notifier, notice_handler
+from meterplex.services.follow_up.outbox_worker import Handler, OutboxWorker
+from meterplex.services.follow_up.tell_plugins import account_event_handler
+from meterplex.services.metering.reading_messages import READINGS
+from meterplex.services.supply.bypass import BYPASS_OVER, bypass_handler
+from meterplex.services.supply.decide_supply import SupplyLoop, supply_handler
+from meterplex.services.supply.watch_supply import SupplyWatch
+from meterplex.services.supply.write_limits import limits_handler
+from meterplex.services.tariffs.book import TariffBook
 from meterplex.settings import Settings, SupplySettings
 
 

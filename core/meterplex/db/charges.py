@@ -47,7 +47,7 @@ class ChargedPeriod:
     """What a billing period of a register was charged so far.
 
     Attributes:
-        lines: see ``services.tariff_document``.
+        lines: see ``services.tariffs.document``.
         anchor_at: of the last sure reading not after the start, which showed ``anchor_value``.
         anchor_units: used before it since the binding began.
     """

@@ -537,7 +537,7 @@ receipt: Final = identified(
     sa.UniqueConstraint("organisation_id", "site_id", "number"),
     sa.UniqueConstraint("organisation_id", "entry_id"),
 )
-"""The proof of one movement of money, which is an entry; see ``services.issue_receipt``."""
+"""The proof of one movement of money: an entry. See ``services.receipts.issue_receipt``."""
 sa.Index("ix_receipt_order", receipt.c.organisation_id, receipt.c.order_id)
 sa.Index("ix_receipt_number", receipt.c.organisation_id, receipt.c.number)
 sa.Index("ix_receipt_time", receipt.c.organisation_id, receipt.c.site_id, receipt.c.issued_at)

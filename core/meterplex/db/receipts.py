@@ -20,7 +20,7 @@ class StoredReceipt:
 
     Attributes:
         entry_id: of the movement of money that it proves; one has one receipt.
-        document: see ``services.issue_receipt``.
+        document: see ``services.receipts.issue_receipt``.
     """
 
     id: UUID

@@ -19,7 +19,7 @@ class PublishedTariff:
 
     Attributes:
         valid_from: local date; the next version of the code ends it.
-        document: canonical text, see ``services.tariff_document``.
+        document: canonical text, see ``services.tariffs.document``.
         sha256: of the document.
     """
 

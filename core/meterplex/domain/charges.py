@@ -50,7 +50,7 @@ class Charge:
         units: after ct and pt, in the base unit of the utility; below zero gives back.
         tariff_version_id: None for METERED.
         amount_units: ledger units; below zero gives back.
-        lines: charge lines that sum to the amount; see ``services.tariff_document``.
+        lines: charge lines that sum to the amount; see ``services.tariffs.document``.
         adjusts_id: the charge whose past it changes.
         entry_id: its ledger entry; None when the amount is zero.
     """

@@ -29,9 +29,9 @@ from meterplex.sdk import (
     MeterSnapshot,
     PluginError,
 )
-from meterplex.services.crash_points import CrashHook
-from meterplex.services.device_states import StateChange
-from meterplex.services.take_readings import TakenSnapshot
+from meterplex.services.metering.device_states import StateChange
+from meterplex.services.metering.take_readings import TakenSnapshot
+from meterplex.services.orders.crash_points import CrashHook
 
 RUN_METERS_MAX: Final = 32
 """Meters read before a run is stored; bounds what a crash can make us read again."""

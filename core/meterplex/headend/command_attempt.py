@@ -34,13 +34,13 @@ from meterplex.sdk import (
     TouCalendar,
     UnsupportedError,
 )
-from meterplex.services.command_arguments import (
+from meterplex.services.metering.command_arguments import (
     in_words,
     parse_calendar,
     parse_limits,
     parse_prices,
 )
-from meterplex.services.deliver_commands import OpenCommand
+from meterplex.services.metering.deliver_commands import OpenCommand
 
 log = structlog.get_logger(__name__)
 

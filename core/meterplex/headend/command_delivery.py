@@ -21,7 +21,7 @@ from meterplex.domain.estate import MeterId
 from meterplex.headend.bus import Bus, Member
 from meterplex.headend.command_attempt import CommandAttempt, CommandRows, order_of
 from meterplex.headend.turns import Reservation
-from meterplex.services.deliver_commands import OpenCommand
+from meterplex.services.metering.deliver_commands import OpenCommand
 
 log = structlog.get_logger(__name__)
 

@@ -32,12 +32,12 @@ from meterplex.headend.order_delivery import OrderDispatch
 from meterplex.headend.reading_plan import LOST_AFTER, MeterPlan
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import SettingsError
-from meterplex.services.crash_points import CrashHook, SupplyCrashHook, no_crash
-from meterplex.services.deliver_commands import CommandRows
-from meterplex.services.deliver_orders import OrderDelivery
+from meterplex.services.estate.load_estate import Installation, load_installation
 from meterplex.services.health import Health, PluginHealth, Waiting, count_waiting
-from meterplex.services.load_estate import Installation, load_installation
-from meterplex.services.take_readings import compare_wallets, store_run
+from meterplex.services.metering.deliver_commands import CommandRows
+from meterplex.services.metering.take_readings import compare_wallets, store_run
+from meterplex.services.orders.crash_points import CrashHook, SupplyCrashHook, no_crash
+from meterplex.services.orders.deliver_orders import OrderDelivery
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ class HeadEnd:
         limiter: how many disconnects may be sent in a while.
         pace: seconds of ``wall`` in one of the event loop's, by which reading intervals shrink;
             only a simulation has another one than 1.
-        crash: on the way of orders; see ``services.crash_points``.
+        crash: on the way of orders; see ``services.orders.crash_points``.
         crash_supply: on the way of supply commands.
     """
 

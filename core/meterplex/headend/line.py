@@ -34,7 +34,7 @@ from meterplex.sdk import (
     LinkUnavailableError,
     Transport,
 )
-from meterplex.services.crash_points import CrashHook, CrashPoint, Moment
+from meterplex.services.orders.crash_points import CrashHook, CrashPoint, Moment
 
 SILENT_EXCHANGES_MAX: Final = 3
 REOPEN_FIRST_S: Final = 1.0

@@ -8,7 +8,7 @@ from datetime import datetime
 from meterplex.headend.line import Line
 from meterplex.headend.turns import Order, Reservation
 from meterplex.sdk import Delimiter, Framing, LinkUnavailableError
-from meterplex.services.crash_points import CrashHook
+from meterplex.services.orders.crash_points import CrashHook
 
 
 @dataclass(slots=True)

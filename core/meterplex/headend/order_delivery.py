@@ -38,9 +38,9 @@ from meterplex.sdk import (
     SettingsError,
     SupplyState,
 )
-from meterplex.services.crash_points import no_crash
-from meterplex.services.deliver_orders import DueOrder, OrderDelivery
-from meterplex.services.order_evidence import LinkFacts
+from meterplex.services.orders.crash_points import no_crash
+from meterplex.services.orders.deliver_orders import DueOrder, OrderDelivery
+from meterplex.services.orders.evidence import LinkFacts
 
 log = structlog.get_logger(__name__)
 

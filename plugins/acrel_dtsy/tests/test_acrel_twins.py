@@ -32,7 +32,7 @@ from meterplex.sdk.testing.links import (
     lose_request,
     undisturbed,
 )
-from meterplex.services.bench_check import Verdict, check_purchase_count
+from meterplex.services.metering.bench_check import Verdict, check_purchase_count
 from meterplex_acrel_dtsy import models
 
 MODELS = {"dtsy": models.dtsy1352(), "ddsy": models.ddsy1352()}

@@ -26,7 +26,7 @@ from meterplex.domain.friendly_hours import Holidays, next_allowed
 from meterplex.domain.intervals import parse_interval
 from meterplex.domain.supply_policy import DEFAULT_POLICY
 from meterplex.plugin_manager import PluginManager
-from meterplex.services.check_meter_tariff import check_meter_tariff
+from meterplex.services.tariffs.check_meter_tariff import check_meter_tariff
 from meterplex.simulator.estate import BusinessClock, SimulatedEstate
 
 PURCHASE = bytes.fromhex("01 20 01 00 00 04 08 00 00 13 88 00 02 00 00")

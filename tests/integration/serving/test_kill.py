@@ -18,7 +18,7 @@ import pytest
 
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, OrganisationId
-from meterplex.services.issue_commands import issue_commands
+from meterplex.services.metering.issue_commands import issue_commands
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -27,10 +27,10 @@ from meterplex.cli.serve import http_server, listen, make_head_end, stop_signal,
 from meterplex.cli.workers import make_workers
 from meterplex.db import Database, migrations
 from meterplex.domain.operators import Operator, Role
-from meterplex.services.estate_files import read_estate_file
-from meterplex.services.import_estate import ImportReport, import_estate
-from meterplex.services.operators import NewOperator, add_operator, grants_of
-from meterplex.services.sign_in import PasswordHasher
+from meterplex.services.estate.files import read_estate_file
+from meterplex.services.estate.import_estate import ImportReport, import_estate
+from meterplex.services.operators.manage_operators import NewOperator, add_operator, grants_of
+from meterplex.services.operators.sign_in import PasswordHasher
 from meterplex.settings import (
     DatabaseSettings,
     HttpSettings,

@@ -17,17 +17,17 @@ from meterplex.domain.prepayment import Evidence, OrderState
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
 from meterplex.domain.prepayment.orders import OrderId
 from meterplex.sdk import CreditState, DeviceTwin
-from meterplex.services.amounts import format_amount, parse_amount
-from meterplex.services.balances import account_balance
-from meterplex.services.customers import NewCustomer
-from meterplex.services.open_account import (
+from meterplex.services.accounts.balances import account_balance
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import (
     AccountLimits,
     NewBinding,
     OpenAccount,
     open_account,
 )
-from meterplex.services.publish_tariff import publish_tariff
-from meterplex.services.vend_credit import VendRequest, vend_credit
+from meterplex.services.books.amounts import format_amount, parse_amount
+from meterplex.services.orders.vend_credit import VendRequest, vend_credit
+from meterplex.services.tariffs.publish_tariff import publish_tariff
 
 ACCOUNT: Final = "HOME-1"
 VEND: Final = "50.00"

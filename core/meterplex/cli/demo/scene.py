@@ -18,9 +18,9 @@ from meterplex.headend.head_end import HeadEnd
 from meterplex.plugin_manager import PluginManager
 from meterplex.sdk import MeterDriver
 from meterplex.sdk.testing import TwinLink
-from meterplex.services.accounts import open_bindings
-from meterplex.services.amounts import format_amount
-from meterplex.services.balances import account_balance
+from meterplex.services.accounts.balances import account_balance
+from meterplex.services.accounts.find_accounts import open_bindings
+from meterplex.services.books.amounts import format_amount
 
 LOOK_S: Final = 0.5
 CURRENCY: Final = "CNY"

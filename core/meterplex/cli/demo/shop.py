@@ -16,14 +16,14 @@ from meterplex.domain.commands import Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, Site
 from meterplex.domain.friendly_hours import Holidays, may_disconnect_at
 from meterplex.domain.warnings import COUNTED, WarningLevel
-from meterplex.services.amounts import format_amount, parse_amount
-from meterplex.services.customers import NewCustomer
-from meterplex.services.decide_supply import RULE
-from meterplex.services.explain_charge import explain_charge, replay_charge
-from meterplex.services.open_account import NewBinding, OpenAccount, open_account
-from meterplex.services.publish_tariff import publish_tariff
-from meterplex.services.site_policies import load_parameters, set_parameters
-from meterplex.services.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.accounts.customers import NewCustomer
+from meterplex.services.accounts.open_account import NewBinding, OpenAccount, open_account
+from meterplex.services.books.amounts import format_amount, parse_amount
+from meterplex.services.charging.explain_charge import explain_charge, replay_charge
+from meterplex.services.estate.site_policies import load_parameters, set_parameters
+from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
+from meterplex.services.supply.decide_supply import RULE
+from meterplex.services.tariffs.publish_tariff import publish_tariff
 
 ACCOUNT: Final = "SHOP-1"
 FIRST_PURCHASE: Final = "6.00"

@@ -14,10 +14,10 @@ from meterplex.db import UnitOfWork
 from meterplex.domain.commands import SETTLED, Command, CommandKind, CommandState
 from meterplex.domain.estate import Meter, MeterId, Organisation
 from meterplex.domain.readings import DeviceEventRecord, EventKind
-from meterplex.services.check_books import check_books
-from meterplex.services.close_period import trial_balance
-from meterplex.services.import_estate import ImportReport
-from meterplex.services.issue_commands import issue_commands
+from meterplex.services.books.check_books import check_books
+from meterplex.services.books.close_period import trial_balance
+from meterplex.services.estate.import_estate import ImportReport
+from meterplex.services.metering.issue_commands import issue_commands
 
 FRESH_S: Final = 60.0
 """Every live meter must have been read within so long."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from meterplex.cli.demo.estate import HOME_PRICE
 from meterplex.domain.tariff import TariffVersion
-from meterplex.services.tariff_format import parse_tariff
+from meterplex.services.tariffs.file_format import parse_tariff
 
 _HEAD: Final = """
 version = 1

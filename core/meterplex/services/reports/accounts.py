@@ -15,8 +15,8 @@ from meterplex.domain.reports import (
     report_of,
 )
 from meterplex.domain.warnings import Thresholds, WarningLevel, thresholds_of
+from meterplex.services.estate.site_policies import load_parameters
 from meterplex.services.reports.scope import ReportScope
-from meterplex.services.site_policies import load_parameters
 
 
 async def list_accounts(

@@ -1,0 +1,1 @@
+"""Accounts: who pays for which meter, from opening to closing."""

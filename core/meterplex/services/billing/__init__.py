@@ -1,0 +1,1 @@
+"""Bills, rents and fees, debts, and shares of common cost."""

@@ -1,0 +1,1 @@
+"""Charging: what readings cost."""

@@ -1,0 +1,1 @@
+"""What follows from a committed fact: the outbox, notices, plugins that listen."""

@@ -1,0 +1,1 @@
+"""Readings, states of devices, and commands to them."""

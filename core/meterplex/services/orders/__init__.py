@@ -1,0 +1,1 @@
+"""Orders: payments in, credit to and from meters, refunds and reversals."""

@@ -1,0 +1,1 @@
+"""Receipts: issued with the money, printed as original and copies."""

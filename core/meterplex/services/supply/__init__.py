@@ -1,0 +1,1 @@
+"""Supply: who is warned, disconnected and reconnected, and what keeps that from happening."""

@@ -1,0 +1,1 @@
+"""Tariffs as files and published versions; trials, back-tests and downloads to meters."""
