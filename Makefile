@@ -6,7 +6,7 @@ PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 STAMP   := .venv/.installed
 DEMO    := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED))
 
-.PHONY: setup demo docs test check lint rules bench constraints clean
+.PHONY: setup demo docs test coverage check lint rules bench constraints clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: setup
 	$(BIN)/meterplex demo $(DEMO)
 
 test: setup
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# What the tests reach; one process, so slower.
+coverage: setup
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report --skip-covered --skip-empty
 
