@@ -1,5 +1,6 @@
 """The real head-end with the Acrel driver and a SQLite database, on paced buses."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ async def working_head_end(
             head_end = HeadEnd(database, plugins, now, uuid_utils.compat.uuid7, limiter=UNLIMITED)
             workers = make_workers(database, plugins, Settings(), head_end, now)
             async with working(head_end, plugins, workers):
+                while any(head_end.find(meter.id) is None for meter in installed):
+                    await asyncio.sleep(0.02)  # the estate is being loaded
                 yield PacedHeadEnd(head_end, database, plugins, organisation.id, installed)
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
         lambda: cpu_per_read.run(gateways=5, seconds=0.1, trials=1),
         lambda: control.run(buses=1, meters=8, commands=2, settle_s=0.5, trials=1),
         lambda: freshness.run(
-            buses=1, meters=4, dead=1, settle_s=0.1, seconds=1.5, store_s=0.7, trials=1
+            buses=1, meters=4, dead=1, settle_s=0.1, seconds=3, store_s=1, trials=1
         ),
         lambda: charges.run(meters=20, orm_meters=5, trials=1),
     ],
