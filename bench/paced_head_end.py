@@ -60,9 +60,17 @@ async def working_head_end(
             head_end = HeadEnd(database, plugins, now, uuid_utils.compat.uuid7, limiter=UNLIMITED)
             workers = make_workers(database, plugins, Settings(), head_end, now)
             async with working(head_end, plugins, workers):
-                while any(head_end.find(meter.id) is None for meter in installed):
-                    await asyncio.sleep(0.02)  # the estate is being loaded
+                await _loaded(head_end, installed)
                 yield PacedHeadEnd(head_end, database, plugins, organisation.id, installed)
+
+
+async def _loaded(head_end: HeadEnd, meters: Sequence[Meter]) -> None:
+    """Wait until the head-end knows all meters."""
+    async with asyncio.timeout(30):
+        while True:
+            if all(head_end.find(meter.id) is not None for meter in meters):
+                return
+            await asyncio.sleep(0.02)
 
 
 def _estate_file(path: Path, urls: Sequence[str], meters: int, interval: str) -> EstateFile:
