@@ -139,6 +139,14 @@ def test_refund_is_paid_out(cli: Cli, open_account: OpenAccount, answer: Answer)
     assert "repeated: True" in printed.stdout
 
 
+def test_what_needs_a_second_person_needs_a_reason(cli: Cli, open_account: OpenAccount) -> None:
+    open_account()
+    cli("vend", "a-1", "900", "--key", "v-1")
+    refused = cli("refund", "a-1", "600", "--key", "r-1")
+    assert refused.exit_code == 2
+    assert "needs a second person: say why with --reason" in refused.stderr
+
+
 def test_large_refund_asks_for_the_second_person(
     cli: Cli,
     open_account: OpenAccount,

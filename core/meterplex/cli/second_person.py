@@ -42,8 +42,11 @@ async def ask(
     """Ask for the second person.
 
     Raises:
-        OperatorInputError: no reason.
+        click.UsageError: no reason.
+        OperatorInputError: a reason that is none.
     """
+    if not reason.strip():
+        raise click.UsageError(f"{subject} needs a second person: say why with --reason")
     async with database.unit_of_work() as uow:
         asked = await approvals.ask(
             uow,
