@@ -105,7 +105,9 @@ def test_more_than_the_hoard_limit_waits() -> None:
     assert isinstance(try_to_arm(hoard_units=600), Arming)
     refusal = try_to_arm(hoard_units=599)
     assert refusal == ArmingRefusal(
-        ArmingObstacle.HOARD_LIMIT, OrderState.PAID, "500 + 100 units, the hoard limit is 599"
+        ArmingObstacle.HOARD_LIMIT,
+        OrderState.PAID,
+        "0.0500 + 0.0100, the hoard limit is 0.0599",
     )
 
 

@@ -363,10 +363,10 @@ def test_evidence_leads_where_an_uncertain_order_may_go(step: Next) -> None:
     ("wallet", "sentence"),
     [
         (replace(BEFORE, meter="M2"), "meter number M2, expected M1"),
-        (Wallet(500, 7, 9100), "the count is still 7, but the total moved by 100 units"),
+        (Wallet(500, 7, 9100), "the count is still 7, but the total moved by 0.0100"),
         (
             Wallet(1200, 8, 9700),
-            "count 8 was taken by another purchase; 700 units were bought elsewhere",
+            "count 8 was taken by another purchase; 0.0700 was bought elsewhere",
         ),
     ],
     ids=["meter", "total", "foreign"],

@@ -79,7 +79,7 @@ def test_what_was_found_is_said_in_words() -> None:
         == "count 6, expected 7; the total is not told"
     )
     assert compare_count(EXPECTED, Wallet(0, 7, 9001)).sentence == (
-        "count 7, expected 7; the total moved by 1 units"
+        "count 7, expected 7; the total moved by 0.0001"
     )
     assert compare_count(EXPECTED, replace(EXPECTED, meter="M2")).sentence == (
         "meter number M2, expected M1"

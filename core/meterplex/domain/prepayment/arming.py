@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 
+from meterplex.domain.money import ledger_decimal
 from meterplex.domain.prepayment.orders import Direction, OrderId, OrderState
 from meterplex.domain.prepayment.wallet import (
     Baseline,
@@ -120,12 +121,14 @@ def _limit(
     if direction is Direction.DELIVER:
         if hoard_units is None or remaining + amount_units <= hoard_units:
             return None
-        sentence = f"{remaining} + {amount_units} units, the hoard limit is {hoard_units}"
+        amounts = f"{ledger_decimal(remaining)} + {ledger_decimal(amount_units)}"
+        sentence = f"{amounts}, the hoard limit is {ledger_decimal(hoard_units)}"
         return ArmingRefusal(ArmingObstacle.HOARD_LIMIT, OrderState.PAID, sentence)
     left = min(remaining, _or(wallet.total_purchased_units, remaining))
     if amount_units <= left:
         return None
-    sentence = f"{amount_units} units asked back, {left} left of what was bought"
+    asked = f"{ledger_decimal(amount_units)} asked back"
+    sentence = f"{asked}, {ledger_decimal(left)} left of what was bought"
     return ArmingRefusal(ArmingObstacle.NOT_ENOUGH_LEFT, OrderState.PAID, sentence)
 
 

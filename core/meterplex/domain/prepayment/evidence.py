@@ -25,6 +25,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Final
 
+from meterplex.domain.money import ledger_decimal
 from meterplex.domain.prepayment.arming import Arming
 from meterplex.domain.prepayment.orders import Direction, OrderState
 from meterplex.domain.prepayment.wallet import (
@@ -76,7 +77,7 @@ class Verdict:
 
     Attributes:
         foreign_units: bought elsewhere since the baseline, for SUSPENSE; with E1 after ours.
-        sentence: one line for people.
+        sentence: one line for people; amounts are of the currency.
     """
 
     evidence: Evidence
@@ -179,6 +180,11 @@ class _Case:
         return self.wallet.remaining_units - self.arming.baseline.remaining_units
 
     @property
+    def told_risen(self) -> str:
+        """``risen`` as an amount of the currency, for sentences."""
+        return f"{ledger_decimal(self.risen):f}"
+
+    @property
     def writes_absolutely(self) -> bool:
         withdraws = self.arming.direction is Direction.WITHDRAW
         return withdraws and self.capability.withdraws_absolutely
@@ -202,7 +208,7 @@ class _Case:
         """Writing the same figures twice is writing them once, while no use goes between."""
         if self.risen == 0:
             return _again("remaining, count and total are as they were")
-        sentence = f"not taken, but remaining moved by {self.risen} units with the supply off"
+        sentence = f"not taken, but remaining moved by {self.told_risen} with the supply off"
         return Verdict(Evidence.E2, Next.WAIT, sentence)
 
     def _remaining_unmoved(self) -> Verdict | None:
@@ -211,12 +217,13 @@ class _Case:
         if risen == 0 or (self.use and self._tolerable(risen)):
             return None
         if risen > 0:
-            return _conflict(f"remaining rose by {risen} units, the count did not")
+            return _conflict(f"remaining rose by {ledger_decimal(risen)}, the count did not")
         if self.arming.direction is Direction.DELIVER:
             return None
+        fallen = f"remaining fell by {ledger_decimal(-risen)}"
         if self.use is None:
-            return _wait(f"remaining fell by {-risen} units; what was used is not known")
-        return _conflict(f"remaining fell by {-risen} units beyond use, the count did not rise")
+            return _wait(f"{fallen}; what was used is not known")
+        return _conflict(f"{fallen} beyond use, the count did not rise")
 
     def _by_record(self, before: int, count: int) -> Verdict:
         """Judge by the meter's own record of count n."""
@@ -224,9 +231,9 @@ class _Case:
         if record is None:
             return _conflict(f"record {self.arming.count} is not in the meter's history any more")
         recorded = recorded_units(self.wallet, before, count)
-        if None not in (self.moved, recorded) and self.moved != recorded:
-            sentence = f"records since {before} are {recorded} units, {told_moved(self.moved)}"
-            return _conflict(sentence)
+        if self.moved is not None and recorded is not None and self.moved != recorded:
+            records = f"records since {before} sum to {ledger_decimal(recorded)}"
+            return _conflict(f"{records}, {told_moved(self.moved)}")
         owner = self._owner_of(record)
         if owner is _Owner.CONTRADICTION:
             return _conflict(f"record {record.count} is of {record.at}, and nobody else sells here")
@@ -258,7 +265,7 @@ class _Case:
         taken = f"count {self.arming.count} was taken by another purchase"
         if foreign is None or foreign <= 0:
             return _conflict(f"{taken}, but how much was bought since cannot be told")
-        sentence = f"{taken}; {foreign} units were bought elsewhere"
+        sentence = f"{taken}; {ledger_decimal(foreign)} was bought elsewhere"
         binds = self.capability.binds(self.arming.direction)
         return Verdict(Evidence.E3, Next.FENCE if binds else Next.CONFLICT, sentence, foreign)
 
@@ -269,17 +276,18 @@ class _Case:
             change: of remaining by all purchases since the baseline.
             owner: OURS or TWIN.
         """
-        taken = f"count {self.arming.count} was taken with {self.arming.amount_units} units"
+        amount = ledger_decimal(self.arming.amount_units)
+        taken = f"count {self.arming.count} was taken with {amount}"
         agrees = self._remaining_agrees(change)
         if agrees is None:
             return _wait(f"{taken}, but remaining and use or total do not tell enough")
         if not agrees:
-            return _conflict(f"{taken}, but remaining moved by {self.risen} units")
+            return _conflict(f"{taken}, but remaining moved by {self.told_risen}")
         if owner is _Owner.TWIN:
             return _wait(f"{taken}, but a twin bought elsewhere cannot be ruled out")
         foreign = change - self.arming.change_units
         if foreign < 0:
-            return _conflict(f"{taken}, and {-foreign} units were taken back elsewhere")
+            return _conflict(f"{taken}, and {ledger_decimal(-foreign)} was taken back elsewhere")
         return Verdict(Evidence.E1, Next.CONFIRM, taken, foreign)
 
     def _remaining_agrees(self, change: int) -> bool | None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from meterplex.domain.money import ledger_decimal
 from meterplex.domain.prepayment.orders import Direction
 
 
@@ -151,7 +152,7 @@ def compare_count(expected: Wallet, seen: Wallet) -> CountComparison:
     if count > before:
         foreign = moved if moved is not None else recorded_units(seen, before, count)
         if foreign is not None and foreign > 0:
-            sentence = f"{counts}: {foreign} units were bought elsewhere"
+            sentence = f"{counts}: {ledger_decimal(foreign)} was bought elsewhere"
             return CountComparison(Comparison.FOREIGN, foreign, sentence)
     return CountComparison(Comparison.CONFLICT, sentence=f"{counts}; {told_moved(moved)}")
 
@@ -166,8 +167,10 @@ def recorded_units(wallet: Wallet, after: int, last: int) -> int | None:
 
 
 def told_moved(moved: int | None) -> str:
-    """Say how the total moved."""
-    return "the total is not told" if moved is None else f"the total moved by {moved} units"
+    """Say how the total moved, as an amount of the currency."""
+    return (
+        "the total is not told" if moved is None else f"the total moved by {ledger_decimal(moved)}"
+    )
 
 
 def _without_count(moved: int | None) -> CountComparison:
