@@ -63,7 +63,10 @@ async def kinds(town: Town, number: int = 0) -> list[CommandKind]:
 async def test_account_in_credit_is_left_alone(database: Database, plugins: PluginManager) -> None:
     town = await build_town(database, plugins)
     await town.pay(100)
-    assert await town.decide() == "reconnect: balance 100.0000 is not below 0.0000: so it is"
+    assert (
+        await town.decide()
+        == "reconnect: balance 100.0000 is not below 0.0000: supply is on already"
+    )
     assert await kinds(town) == []
     assert await warnings_of(town) == ()
 
@@ -146,7 +149,7 @@ async def test_paid_account_is_reconnected_in_the_workers_next_round(
     *_, command = await town.commands()
     assert command.kind is RECONNECT
     await town.confirm(command)
-    assert (await town.decide()).endswith("so it is")
+    assert (await town.decide()).endswith(": supply is on already")
 
 
 async def test_disconnect_that_is_not_proven_is_followed_by_a_reconnect_once_paid(
@@ -379,7 +382,7 @@ async def test_low_meter_is_held_while_the_window_is_closed_and_released_by_the_
     (hold,) = await town.commands()
     assert hold.kind is CommandKind.HOLD
     await town.confirm(hold)
-    assert (await town.decide()).endswith("so it is")
+    assert (await town.decide()).endswith(": supply is held on already")
     await town.go_to(datetime(2026, 11, 19, 1, 0, tzinfo=UTC))
     await put_wallet(town, -1)
     await town.warn()

@@ -65,6 +65,12 @@ _SERVER_MODES: Final = frozenset({AccountMode.PREPAID_SERVER, AccountMode.PACKAG
 _OFF: Final = frozenset({"supply_off", "supply_forced_off"})
 _DAY: Final = timedelta(days=1)
 _ANY: Final = _OFF | {"supply_held", "supply_unclear"}
+_AS_WANTED: Final = {
+    SupplyAction.DISCONNECT: "supply is off already",
+    SupplyAction.RECONNECT: "supply is on already",
+    SupplyAction.HOLD: "supply is held on already",
+    SupplyAction.AUTOMATIC: "supply is left to the meter already",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +327,7 @@ def obstacle(case: SupplyCase, action: SupplyAction, newest: Command | None) -> 
         if newest.kind is CommandKind.DISCONNECT:
             return ""
     if is_so(case.meter.flags, action):
-        return "so it is"
+        return _AS_WANTED[action]
     failed = newest is not None and newest.kind is kind and newest.state in _NOT_DONE
     if newest is not None and failed and newest.state is not CommandState.EXPIRED:
         settled_at = newest.settled_at or newest.created_at
