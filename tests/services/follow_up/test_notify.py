@@ -72,7 +72,11 @@ async def test_notifier_that_fails_is_tried_again_and_then_given_up(
     ("phone", "detail"),
     [
         pytest.param("", "neither phone nor mail address is known", id="no address"),
-        pytest.param("13800138000", "no notifier reaches the recipient", id="no notifier"),
+        pytest.param(
+            "13800138000",
+            "no notifier is configured: see the setting notices.file",
+            id="no notifier",
+        ),
     ],
 )
 async def test_who_cannot_be_reached_is_listed_until_told_on_paper(
@@ -93,6 +97,25 @@ async def test_who_cannot_be_reached_is_listed_until_told_on_paper(
         assert await uow.notices.unreachable(town.organisation.id) == ()
     with pytest.raises(MoneyConflictError, match="notice: it is on_paper already"):
         await note_on_paper(database, town.organisation.id, notice.id, at=town.at, operator="anna")
+
+
+class DeafNotifier(FileNotifier):
+    """Reaches nobody."""
+
+    def reaches(self, notice: Notice) -> bool:
+        return False
+
+
+async def test_notice_that_no_notifier_can_bring_has_failed(
+    database: Database, plugins: PluginManager, tmp_path: Path
+) -> None:
+    town = await warned_town(database, plugins, "13800138000")
+    await worker(town, DeafNotifier(tmp_path / "notices.jsonl")).run_due()
+    notice, _ = await states(town)
+    assert (notice.state, notice.detail) == (
+        WarningState.FAILED,
+        "no notifier reaches the recipient",
+    )
 
 
 async def test_customer_told_of_disconnect_and_reconnect(

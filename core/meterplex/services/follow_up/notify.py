@@ -22,6 +22,7 @@ from meterplex.services.follow_up.outbox_worker import Handler
 from meterplex.services.supply.send_warnings import note_told
 
 TRIES_MAX: Final = 5
+_NO_NOTIFIER: Final = "no notifier is configured: see the setting notices.file"
 
 
 class NotifierError(Exception):
@@ -107,6 +108,8 @@ async def _sent(
     failed = WarningState.FAILED
     if not notice.recipient:
         return replace(notice, state=failed, detail="neither phone nor mail address is known")
+    if not notifiers:
+        return replace(notice, state=failed, detail=_NO_NOTIFIER)
     notifier = next((each for each in notifiers if each.reaches(notice)), None)
     if notifier is None:
         return replace(notice, state=failed, detail="no notifier reaches the recipient")
