@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from meterplex.db import UnitOfWork
 from meterplex.db.errors import ConflictError, TransactionConflictError
@@ -20,7 +22,20 @@ from meterplex.services.books.errors import IdempotencyError, MoneyInputError
 
 KEY_LENGTH_MAX: Final = 200
 
-Answer = TypeVar("Answer")
+
+class RepeatableAnswer(Protocol):
+    """What a request is answered: a dataclass that tells whether it answers a repetition."""
+
+    @property
+    def at(self) -> datetime:
+        """When the request was answered first."""
+
+    @property
+    def repeated(self) -> bool:
+        """Nothing was booked now."""
+
+
+Answer = TypeVar("Answer", bound=RepeatableAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +75,11 @@ def check_key(key: str) -> str:
     return clean
 
 
-async def first_answer(uow: UnitOfWork, request: RequestKey) -> Mapping[str, Any] | None:
+async def first_answer(uow: UnitOfWork, request: RequestKey, kind: type[Answer]) -> Answer | None:
     """Return what this request was answered the first time; None when this is the first.
+
+    Args:
+        kind: the answer's; it is returned as ``repeated``.
 
     Raises:
         IdempotencyError: the key was used for something else.
@@ -78,12 +96,10 @@ async def first_answer(uow: UnitOfWork, request: RequestKey) -> Mapping[str, Any
             "idempotency_key",
             f"{request.key!r} was used on {found.created_at.isoformat()} for something else",
         )
-    return found.answer
+    return msgspec.convert({**found.answer, "repeated": True}, kind)
 
 
-async def keep_answer(
-    uow: UnitOfWork, request: RequestKey, answer: Mapping[str, Any], at: datetime
-) -> None:
+async def keep_answer(uow: UnitOfWork, request: RequestKey, answer: RepeatableAnswer) -> None:
     """Keep the first answer, in the transaction of what it tells.
 
     Raises:
@@ -96,8 +112,8 @@ async def keep_answer(
             request.route,
             request.key,
             request.body_hash,
-            answer,
-            at,
+            msgspec.to_builtins(answer),
+            answer.at,
         )
     )
 

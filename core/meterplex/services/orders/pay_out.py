@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.accounts import Account, AccountState, ClosingStep
 from meterplex.domain.approvals import ApprovalId, ApprovalKind
@@ -109,11 +107,11 @@ async def pay_out(
             account = await hold_account(
                 uow, request.organisation_id, request.account_id, frozenset(AccountState)
             )
-            answer = await first_answer(uow, key)
+            answer = await first_answer(uow, key, Payout)
             if answer is not None:
-                return replace(msgspec.convert(answer, Payout), repeated=True)
+                return answer
             payout = await _pay(uow, account, request, operator, at)
-            await keep_answer(uow, key, msgspec.to_builtins(payout), at)
+            await keep_answer(uow, key, payout)
             detail = {
                 "account": account.number,
                 "amount": format_amount(payout.amount_units, payout.currency),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
@@ -154,11 +153,11 @@ async def refund_credit(
             account = await hold_account(
                 uow, request.organisation_id, request.account_id, frozenset(AccountState)
             )
-            answer = await first_answer(uow, key)
+            answer = await first_answer(uow, key, Refund)
             if answer is not None:
-                return replace(msgspec.convert(answer, Refund), repeated=True)
+                return answer
             refund = await _refund(uow, account, request, operator, at, can_withdraw=can_withdraw)
-            await keep_answer(uow, key, msgspec.to_builtins(refund), at)
+            await keep_answer(uow, key, refund)
             await _record(uow, refund, account, request, operator)
             if not dry_run:
                 crash(CrashPoint.PAID, Moment.BEFORE)

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-import msgspec
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
@@ -162,11 +161,11 @@ async def reverse_order(
     async def reverse() -> Reversal:
         async with database.unit_of_work() as uow:
             held = await hold_order(uow, request.organisation_id, request.order_id)
-            answer = await first_answer(uow, key)
+            answer = await first_answer(uow, key, Reversal)
             if answer is not None:
-                return replace(msgspec.convert(answer, Reversal), repeated=True)
+                return answer
             reversal = await _reverse(uow, held, request, operator, at, can_withdraw=can_withdraw)
-            await keep_answer(uow, key, msgspec.to_builtins(reversal), at)
+            await keep_answer(uow, key, reversal)
             detail = {
                 "reverses": str(request.order_id),
                 "account": held.account.number,

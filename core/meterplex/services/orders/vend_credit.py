@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 import uuid_utils.compat
 
 from meterplex.db import Database, UnitOfWork
@@ -142,12 +141,12 @@ async def vend_credit(
             account = await hold_account(
                 uow, request.organisation_id, request.account_id, frozenset(AccountState)
             )
-            answer = await first_answer(uow, key)
+            answer = await first_answer(uow, key, Sale)
             if answer is not None:
-                return replace(msgspec.convert(answer, Sale), repeated=True)
+                return answer
             sale = await sell_in(uow, account, request, at=at, operator=operator)
             crash(CrashPoint.IDEMPOTENCY, Moment.BEFORE)
-            await keep_answer(uow, key, msgspec.to_builtins(sale), at)
+            await keep_answer(uow, key, sale)
             crash(CrashPoint.IDEMPOTENCY, Moment.AFTER)
             await note_sale(uow, sale, account, request, operator)
             if not dry_run:
