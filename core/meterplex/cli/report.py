@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
 from typing import Any, Final
 
 import click
@@ -82,8 +83,23 @@ class Asked:
         return seen
 
 
-def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that all reports about accounts have."""
+def _asked(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all reports about accounts have, as ``asked``."""
+
+    @pass_program
+    @wraps(command)
+    def ask(
+        program: Program,
+        /,
+        *,
+        site: str | None,
+        account: str | None,
+        form: ReportForm,
+        **options: object,
+    ) -> None:
+        command(asked=Asked(program, site, account, form), **options)
+
+    decorated: Callable[..., None] = ask
     for decorate in (
         form_options,
         operator_option,
@@ -92,24 +108,25 @@ def _asked(command: Callable[..., Any]) -> Callable[..., Any]:
             "--site", metavar="CODE", help="Only this site; otherwise all that you may see."
         ),
     ):
-        command = decorate(command)
-    return command
+        decorated = decorate(decorated)
+    return decorated
 
 
-def _days(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options ``--from`` and ``--to``."""
+def _days(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options ``--from`` and ``--to``, as ``days``."""
+
+    @wraps(command)
+    def ask(*, first: datetime, until: datetime, **options: object) -> None:
+        command(days=ReportDays(first.date(), until.date()), **options)
+
+    decorated: Callable[..., None] = ask
     for name, argument, text in (
         ("--to", "until", "The day after the last."),
         ("--from", "first", "First local day."),
     ):
-        command = click.option(name, argument, type=_DAY, required=True, metavar="DATE", help=text)(
-            command
-        )
-    return command
-
-
-def _period(first: datetime, until: datetime) -> ReportDays:
-    return ReportDays(first.date(), until.date())
+        option = click.option(name, argument, type=_DAY, required=True, metavar="DATE", help=text)
+        decorated = option(decorated)
+    return decorated
 
 
 def _told(days: ReportDays) -> dict[str, object]:
@@ -134,19 +151,9 @@ def report() -> None:
     help="Length of a period.",
 )
 @_asked
-@pass_program
-def sales(
-    program: Program,
-    first: datetime,
-    until: datetime,
-    by: str,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def sales(asked: Asked, days: ReportDays, by: str) -> None:
     """What was sold, taken back and paid out, by day, month or year."""
-    days = _period(first, until)
-    Asked(program, site, account, form).show(
+    asked.show(
         ReportColumns(rows.SalesRow, rows.Takings, payable=True),
         lambda uow, scope: reports.sales(uow, scope, days, ReportStep(by)),
         **_told(days),
@@ -157,18 +164,9 @@ def sales(
 @report.command
 @_days
 @_asked
-@pass_program
-def cashiers(
-    program: Program,
-    first: datetime,
-    until: datetime,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def cashiers(asked: Asked, days: ReportDays) -> None:
     """What each cashier took, by channel and way of paying."""
-    days = _period(first, until)
-    Asked(program, site, account, form).show(
+    asked.show(
         ReportColumns(rows.CashierRow, rows.Takings, payable=True),
         lambda uow, scope: reports.takings_by_cashier(uow, scope, days),
         **_told(days),
@@ -178,18 +176,9 @@ def cashiers(
 @report.command
 @_days
 @_asked
-@pass_program
-def balances(
-    program: Program,
-    first: datetime,
-    until: datetime,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def balances(asked: Asked, days: ReportDays) -> None:
     """Topped up, used and remaining, by account."""
-    days = _period(first, until)
-    Asked(program, site, account, form).show(
+    asked.show(
         ReportColumns(rows.BalanceRow, rows.Movements, payable=False),
         lambda uow, scope: reports.balances(uow, scope, days),
         **_told(days),
@@ -199,18 +188,9 @@ def balances(
 @report.command
 @_days
 @_asked
-@pass_program
-def refunds(
-    program: Program,
-    first: datetime,
-    until: datetime,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def refunds(asked: Asked, days: ReportDays) -> None:
     """Each refund, reversal and payout in a line."""
-    days = _period(first, until)
-    Asked(program, site, account, form).show(
+    asked.show(
         ReportColumns(rows.RefundRow, rows.PaidBack, payable=True),
         lambda uow, scope: reports.given_back(uow, scope, days),
         **_told(days),
@@ -219,11 +199,10 @@ def refunds(
 
 @report.command
 @_asked
-@pass_program
-def ageing(program: Program, form: ReportForm, site: str | None, account: str | None) -> None:
+def ageing(asked: Asked) -> None:
     """What accounts owe now, by days since it was due."""
     at = now()
-    Asked(program, site, account, form).show(
+    asked.show(
         ReportColumns(rows.AgeingRow, rows.Arrears, payable=True),
         lambda uow, scope: reports.age_receivables(uow, scope, at=at),
         at=at,
@@ -233,18 +212,10 @@ def ageing(program: Program, form: ReportForm, site: str | None, account: str | 
 @report.command
 @_days
 @_asked
-@pass_program
-def bills(
-    program: Program,
-    first: datetime,
-    until: datetime,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def bills(asked: Asked, days: ReportDays) -> None:
     """Bills by month: paid, and in arrears now."""
-    days, at = _period(first, until), now()
-    Asked(program, site, account, form).show(
+    at = now()
+    asked.show(
         ReportColumns(rows.BillsRow, rows.Billed, payable=True),
         lambda uow, scope: reports.bills_by_month(uow, scope, days, at=at),
         **_told(days),
@@ -255,20 +226,11 @@ def bills(
 @report.command
 @_days
 @_asked
-@pass_program
-def shares(
-    program: Program,
-    first: datetime,
-    until: datetime,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def shares(asked: Asked, days: ReportDays) -> None:
     """Shared costs, and what of them is billed and paid."""
-    if account is not None:
+    if asked.account is not None:
         raise click.UsageError("a shared cost belongs to a site, not to an account")
-    days = _period(first, until)
-    Asked(program, site, None, form).show(
+    asked.show(
         ReportColumns(rows.ShareRow, rows.Shared, payable=True),
         lambda uow, scope: reports.shared_costs(uow, scope, days),
         **_told(days),
@@ -285,19 +247,11 @@ def shares(
 )
 @click.option("--low", is_flag=True, help="Only credit at or below a warning threshold.")
 @_asked
-@pass_program
-def accounts(
-    program: Program,
-    states: tuple[str, ...],
-    low: bool,
-    form: ReportForm,
-    site: str | None,
-    account: str | None,
-) -> None:
+def accounts(asked: Asked, states: tuple[str, ...], low: bool) -> None:
     """Open and closed accounts with what they have and owe; or credit that runs low."""
     if low and states:
         raise click.UsageError("--low is of open accounts: leave --state out")
-    at, asked = now(), Asked(program, site, account, form)
+    at = now()
     if low:
         asked.show(
             ReportColumns(rows.LowRow, rows.Credit, payable=False),
@@ -318,12 +272,11 @@ def accounts(
 @form_options
 @operator_option
 @pass_program
-def trial_balance(program: Program, first: datetime, until: datetime, form: ReportForm) -> None:
+def trial_balance(program: Program, days: ReportDays, form: ReportForm) -> None:
     """Opening, debits, credits and closing of the ledger over whole months.
 
     The books are of the organisation: it takes the right report.read at all its sites.
     """
-    days = _period(first, until)
 
     async def work() -> AnyReport:
         async with program.database() as database:
