@@ -62,18 +62,11 @@ def _change(program: Program, number: str, work: Change, *, as_json: bool, dry_r
         tell(f"account {changed.number}: {changed.state}, {changed.mode}, tariff {changed.tariff}")
 
 
-@click.command
-@click.argument("number", metavar="ACCOUNT")
-@click.option("--reason", default="", help="For the audit log.")
-@dry_run_option
-@operator_option
-@json_option
-@pass_program
-def suspend(program: Program, number: str, reason: str, dry_run: bool, as_json: bool) -> None:
-    """Take no payments for an account until it is resumed; charges and supply go on."""
+def _with_reason(act: Callable[..., Awaitable[Account]], reason: str, *, dry_run: bool) -> Change:
+    """Return the change that an act makes whose reason goes into the audit log."""
 
     async def work(database: Database, place: AtAccount) -> Account:
-        return await suspend_account(
+        return await act(
             database,
             place.account.organisation_id,
             place.account.id,
@@ -83,6 +76,19 @@ def suspend(program: Program, number: str, reason: str, dry_run: bool, as_json: 
             dry_run=dry_run,
         )
 
+    return work
+
+
+@click.command
+@click.argument("number", metavar="ACCOUNT")
+@click.option("--reason", default="", help="For the audit log.")
+@dry_run_option
+@operator_option
+@json_option
+@pass_program
+def suspend(program: Program, number: str, reason: str, dry_run: bool, as_json: bool) -> None:
+    """Take no payments for an account until it is resumed; charges and supply go on."""
+    work = _with_reason(suspend_account, reason, dry_run=dry_run)
     _change(program, number, work, as_json=as_json, dry_run=dry_run)
 
 
@@ -95,18 +101,7 @@ def suspend(program: Program, number: str, reason: str, dry_run: bool, as_json: 
 @pass_program
 def resume(program: Program, number: str, reason: str, dry_run: bool, as_json: bool) -> None:
     """Let a suspended account go on."""
-
-    async def work(database: Database, place: AtAccount) -> Account:
-        return await resume_account(
-            database,
-            place.account.organisation_id,
-            place.account.id,
-            reason=reason,
-            at=now(),
-            operator=place.operator.name,
-            dry_run=dry_run,
-        )
-
+    work = _with_reason(resume_account, reason, dry_run=dry_run)
     _change(program, number, work, as_json=as_json, dry_run=dry_run)
 
 
