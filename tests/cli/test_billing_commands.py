@@ -212,6 +212,9 @@ def test_ledger_is_checked_shown_and_closed(cli: Cli, account: str, answer: Answ
     assert answer(cli("ledger", "check", "--json")) == {"organisations": 1, "problems": {}}
     balances = answer(cli("ledger", "trial-balance", "--json"))
     assert sorted(each["balance"] for each in balances) == ["-10.0050", "10.0050"]
+    assert f":{account}" in cli("ledger", "trial-balance").stdout
+    assert f":{account}" in cli("ledger", "entries", "--account", account).stdout
+    assert not any(account in each["account"] for each in balances)
     assert answer(cli("ledger", "trial-balance", "--period", "2026-01", "--json")) == []
     (entry,) = answer(cli("ledger", "entries", "--account", account, "--json"))
     assert entry["postings"][0]["amount"] == "10.0050"

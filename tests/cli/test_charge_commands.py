@@ -115,7 +115,7 @@ def test_readings_are_charged_listed_explained_and_replayed(
     assert explained["entry"]["postings"][0]["credit"] == "revenue:electricity"
     told = cli("charge", "explain", charge["id"])
     assert "energy" in told.stdout
-    assert "revenue:electricity: 2.0000" in told.stdout
+    assert "  receivable:A1/utility -> revenue:electricity: 2.0000" in told.stdout
     again = answer(cli("charge", "replay", charge["id"], "--json"))
     assert (again["booked"], again["same"]) == ("2.0000", True)
     assert "104" in cli("charge", "explain", charge["id"]).stdout

@@ -10,6 +10,7 @@ import click
 from meterplex.cli.billing_options import at_account, at_site, dry_run_option
 from meterplex.cli.errors import ExitCode
 from meterplex.cli.group import FailingGroup
+from meterplex.cli.names import SpokenNames, load_names, told_of
 from meterplex.cli.output import (
     format_time,
     json_option,
@@ -182,7 +183,7 @@ async def _list(
 @pass_program
 def explain(program: Program, charge_id: UUID, as_json: bool) -> None:
     """Tell what a charge was made from: readings, tariff, lines, ledger entry."""
-    found = run(_explain(program, ChargeId(charge_id)))
+    found, names = run(_explain(program, ChargeId(charge_id)))
     if as_json:
         print_json(_explanation_fields(found))
         return
@@ -218,10 +219,11 @@ def explain(program: Program, charge_id: UUID, as_json: bool) -> None:
     if found.adjusts is not None:
         print_lines(f"changes charge {found.adjusts.id}: {each.reason}")
     if found.entry is not None:
-        print_lines(f"entry {found.entry.id}, {found.entry.kind}, {found.entry.memo}")
+        booked_at = format_time(found.entry.booked_at.astimezone(zone))
+        print_lines(f"booked {booked_at}: {found.entry.kind}, {names.said(found.entry.memo)}")
         for posting in found.entry.postings:
             amount = ledger_decimal(posting.amount_units)
-            print_lines(f"  {posting.debit} -> {posting.credit}: {amount}")
+            print_lines(f"  {names.said(posting.debit)} -> {names.said(posting.credit)}: {amount}")
 
 
 def _told(reading: Reading) -> str:
@@ -280,12 +282,13 @@ def _explanation_fields(found: Explanation) -> dict[str, Any]:
     }
 
 
-async def _explain(program: Program, charge_id: ChargeId) -> Explanation:
+async def _explain(program: Program, charge_id: ChargeId) -> tuple[Explanation, SpokenNames]:
     async with program.database() as database:
         organisation_id = (await program.session(database)).operator.organisation_id
         found = await explain_charge(database, organisation_id, charge_id)
         await program.operator(database, Right.ACCOUNT_READ, site_id=found.site.id)
-        return found
+        async with database.unit_of_work(read_only=True) as uow:
+            return found, await load_names(uow, organisation_id, told_of(found.entry))
 
 
 @charge.command

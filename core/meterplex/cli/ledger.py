@@ -10,6 +10,7 @@ import click
 from meterplex.cli.billing_options import MONTH, at_account, dry_run_option
 from meterplex.cli.errors import ExitCode
 from meterplex.cli.group import FailingGroup
+from meterplex.cli.names import SpokenNames, load_names, told_of
 from meterplex.cli.output import (
     format_time,
     json_option,
@@ -82,14 +83,17 @@ def trial_balance(program: Program, period: date | None, as_json: bool) -> None:
     Needs a signed-in operator with the right report.read.
     """
 
-    async def look() -> Mapping[str, int]:
+    async def look() -> tuple[Mapping[str, int], SpokenNames]:
         async with program.database() as database:
             operator = await program.operator(database, Right.REPORT_READ)
+            organisation_id = operator.organisation_id
             until = None if period is None else next_period(period)
             async with database.unit_of_work(read_only=True) as uow:
-                return await service.trial_balance(uow, operator.organisation_id, until=until)
+                balances = await service.trial_balance(uow, organisation_id, until=until)
+                return balances, await load_names(uow, organisation_id, balances)
 
-    _print_balances(run(look()), as_json=as_json)
+    balances, names = run(look())
+    _print_balances(balances, names, as_json=as_json)
 
 
 @ledger.command
@@ -106,19 +110,23 @@ def entries(program: Program, number: str | None, order_id: UUID | None, as_json
     if (number is None) == (order_id is None):
         raise click.UsageError("name an account or an order: --account or --order")
 
-    async def look() -> tuple[Entry, ...]:
+    async def look() -> tuple[tuple[Entry, ...], SpokenNames]:
         async with program.database() as database:
             if number is not None:
                 place = await at_account(program, database, number, Right.REPORT_READ)
                 account = place.account
+                organisation_id = account.organisation_id
                 async with database.unit_of_work(read_only=True) as uow:
-                    return await uow.ledger.of_account(account.organisation_id, account.id)
+                    found = await uow.ledger.of_account(organisation_id, account.id)
+                    return found, await load_names(uow, organisation_id, told_of(*found))
             operator = await program.operator(database, Right.REPORT_READ)
+            organisation_id = operator.organisation_id
             assert order_id is not None
             async with database.unit_of_work(read_only=True) as uow:
-                return await uow.ledger.of_order(operator.organisation_id, order_id)
+                found = await uow.ledger.of_order(organisation_id, order_id)
+                return found, await load_names(uow, organisation_id, told_of(*found))
 
-    found = run(look())
+    found, names = run(look())
     if as_json:
         print_json([_entry_fields(entry) for entry in found])
         return
@@ -129,11 +137,11 @@ def entries(program: Program, number: str | None, order_id: UUID | None, as_json
                 format_time(entry.booked_at),
                 f"{entry.period:%Y-%m}",
                 entry.kind,
-                posting.debit,
-                posting.credit,
+                names.said(posting.debit),
+                names.said(posting.credit),
                 ledger_decimal(posting.amount_units),
                 entry.operator,
-                entry.memo,
+                names.said(entry.memo),
             )
             for entry in found
             for posting in entry.postings
@@ -154,10 +162,10 @@ def close_period(program: Program, period: date, dry_run: bool, as_json: bool) -
     operator with the right ledger.close_period for the whole organisation.
     """
 
-    async def work() -> ClosedPeriod:
+    async def work() -> tuple[ClosedPeriod, SpokenNames]:
         async with program.database() as database:
             operator = await program.operator(database, Right.LEDGER_CLOSE_PERIOD)
-            return await service.close_period(
+            closed = await service.close_period(
                 database,
                 operator.organisation_id,
                 period,
@@ -165,13 +173,16 @@ def close_period(program: Program, period: date, dry_run: bool, as_json: bool) -
                 operator=operator.name,
                 dry_run=dry_run,
             )
+            async with database.unit_of_work(read_only=True) as uow:
+                names = await load_names(uow, operator.organisation_id, closed.trial_balance)
+        return closed, names
 
-    closed = run(work())
+    closed, names = run(work())
     tell(f"{period:%Y-%m} {'would be' if dry_run else 'is'} closed")
-    _print_balances(closed.trial_balance, as_json=as_json)
+    _print_balances(closed.trial_balance, names, as_json=as_json)
 
 
-def _print_balances(balances: Mapping[str, int], *, as_json: bool) -> None:
+def _print_balances(balances: Mapping[str, int], names: SpokenNames, *, as_json: bool) -> None:
     rows = [(*name.split(" ", 1), ledger_decimal(units)) for name, units in balances.items()]
     if as_json:
         print_json(
@@ -181,7 +192,10 @@ def _print_balances(balances: Mapping[str, int], *, as_json: bool) -> None:
             ]
         )
         return
-    print_table(("currency", "account", "balance "), rows)
+    print_table(
+        ("currency", "account", "balance "),
+        ((currency, names.said(account), balance) for currency, account, balance in rows),
+    )
 
 
 def _entry_fields(entry: Entry) -> dict[str, Any]:
