@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -160,6 +161,9 @@ def test_large_refund_asks_for_the_second_person(
     assert asked.exit_code == 4
     approval = json.loads(asked.stdout)["approval"]
     token = add_operator("ben", *Right)
+    shown = cli("approval", "show", approval).stdout
+    assert re.search(r"^content: amount +600\.0000 *$", shown, re.MULTILINE)
+    assert re.search(r"^content: account +a-1 *$", shown, re.MULTILINE)
     assert cli("approval", "approve", approval, "--token", token).exit_code == 0
     assert answer(cli(*refund, "--approval", approval))["to_pay_out"] == "600.00"
 

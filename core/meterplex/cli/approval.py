@@ -1,19 +1,31 @@
 """``meterplex approval``: the second person looks, and decides."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 import click
 
 from meterplex.cli.group import FailingGroup
+from meterplex.cli.names import SpokenNames, load_names
 from meterplex.cli.output import format_time, json_option, print_json, print_table, tell
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
+from meterplex.db import UnitOfWork
 from meterplex.db.errors import NotFoundError
 from meterplex.domain.approvals import ASKING, DECIDING, Approval, ApprovalId
 from meterplex.domain.operators import Operator, OperatorId
 from meterplex.services.operators import approvals as service
 
-Names = Mapping[OperatorId, str]
+OperatorNames = Mapping[OperatorId, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """An approval, who had to do with it, and what its content is called."""
+
+    approval: Approval
+    operators: OperatorNames
+    names: SpokenNames
 
 
 @click.group(cls=FailingGroup)
@@ -32,7 +44,7 @@ def approval() -> None:
 def list_(program: Program, every: bool, as_json: bool) -> None:
     """List what waits for a second person."""
 
-    async def look() -> tuple[list[Approval], Names]:
+    async def look() -> tuple[list[Approval], OperatorNames]:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             async with database.unit_of_work(read_only=True) as uow:
@@ -73,17 +85,16 @@ def list_(program: Program, every: bool, as_json: bool) -> None:
 def show(program: Program, approval_id: UUID, as_json: bool) -> None:
     """Show exactly what an approval would allow."""
 
-    async def look() -> tuple[Approval, Names]:
+    async def look() -> _Shown:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             async with database.unit_of_work(read_only=True) as uow:
                 found = await uow.approvals.get(operator.organisation_id, ApprovalId(approval_id))
-                operators = await uow.operators.all(operator.organisation_id)
-        if not _may_see(operator, found):
-            raise NotFoundError(f"no approval {approval_id} in this organisation")
-        return found, {each.id: each.name for each in operators}
+                if not _may_see(operator, found):
+                    raise NotFoundError(f"no approval {approval_id} in this organisation")
+                return await _load_shown(uow, found)
 
-    _show(*run(look()), as_json=as_json)
+    _show(run(look()), as_json=as_json)
 
 
 @approval.command
@@ -119,7 +130,7 @@ def _decide(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    async def write() -> tuple[Approval, Names]:
+    async def write() -> _Shown:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             decided = await service.decide(
@@ -132,13 +143,12 @@ def _decide(
                 dry_run=dry_run,
             )
             async with database.unit_of_work(read_only=True) as uow:
-                operators = await uow.operators.all(operator.organisation_id)
-        return decided, {each.id: each.name for each in operators}
+                return await _load_shown(uow, decided)
 
-    decided, names = run(write())
+    decided = run(write())
     if dry_run:
         tell("dry run: nothing was written")
-    _show(decided, names, as_json=as_json)
+    _show(decided, as_json=as_json)
 
 
 def _may_see(operator: Operator, each: Approval) -> bool:
@@ -149,12 +159,20 @@ def _may_see(operator: Operator, each: Approval) -> bool:
     )
 
 
-def _show(each: Approval, names: Names, *, as_json: bool) -> None:
-    fields = _fields(each, names)
+async def _load_shown(uow: UnitOfWork, each: Approval) -> _Shown:
+    operators = await uow.operators.all(each.organisation_id)
+    names = await load_names(uow, each.organisation_id, each.content.values())
+    return _Shown(each, {each.id: each.name for each in operators}, names)
+
+
+def _show(shown: _Shown, *, as_json: bool) -> None:
+    fields = _fields(shown.approval, shown.operators)
     if as_json:
         print_json(fields)
         return
-    content = {f"content: {name}": value for name, value in each.content.items()}
+    content = {
+        f"content: {name}": value for name, value in shown.names.rows(shown.approval.content)
+    }
     del fields["content"]
     print_table(
         ("", ""),
@@ -162,7 +180,7 @@ def _show(each: Approval, names: Names, *, as_json: bool) -> None:
     )
 
 
-def _fields(each: Approval, names: Names) -> dict[str, object]:
+def _fields(each: Approval, names: OperatorNames) -> dict[str, object]:
     return {
         "id": each.id,
         "kind": each.kind,
