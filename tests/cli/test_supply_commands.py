@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -61,6 +62,9 @@ def test_hold_of_a_site_is_set_listed_and_ended(cli: Cli, town: None, answer: An
     (listed,) = answer(cli("supply", "hold", "list", "--json"))
     assert tried["owner"] == listed["owner"] == "weather"
     assert (listed["id"], listed["site"], listed["set_by"]) == (made["id"], "east", "anna")
+    told = cli("supply", "hold", "end", made["id"], "--dry-run").stdout
+    assert re.search(r"^site +east *$", told, re.MULTILINE)
+    assert made["organisation_id"] not in told
     answer(cli("supply", "hold", "end", made["id"], "--json"))
     assert answer(cli("supply", "hold", "list", "--json")) == []
     again = cli("supply", "hold", "end", made["id"])
@@ -102,6 +106,8 @@ def test_bypass_takes_two_people_and_stands_until_ended(
     assert (begun["asked_by"], begun["approved_by"]) == ("anna", "bert")
     (listed,) = answer(cli("supply", "bypass", "list", "--json"))
     assert (listed["meter"], listed["overdue"]) == ("m1", False)
+    told = cli("supply", "bypass", "end", "m1", "--dry-run").stdout
+    assert re.search(r"^meter +m1 *$", told, re.MULTILINE)
     answer(cli("supply", "bypass", "end", "m1", "--json"))
     assert answer(cli("supply", "bypass", "list", "--json")) == []
     assert cli("supply", "bypass", "end", "m1").exit_code == 4

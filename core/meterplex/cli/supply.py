@@ -1,7 +1,7 @@
 """``meterplex supply``: what keeps supply on, what was decided, and what people have to decide."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -12,6 +12,7 @@ import click
 
 from meterplex.cli.errors import ExitCode
 from meterplex.cli.group import FailingGroup
+from meterplex.cli.names import SpokenNames, load_names
 from meterplex.cli.output import (
     format_time,
     json_option,
@@ -21,7 +22,8 @@ from meterplex.cli.output import (
     tell,
 )
 from meterplex.cli.program import Program, now, operator_option, pass_program, run
-from meterplex.db.supply import SYSTEM, StoredBreaker, StoredHoldId
+from meterplex.db import Database
+from meterplex.db.supply import SYSTEM, StoredBreaker, StoredBypass, StoredHold, StoredHoldId
 from meterplex.domain.approvals import Approval, ApprovalId
 from meterplex.domain.commands import Command, CommandId, CommandKind, CommandState
 from meterplex.domain.estate import MeterId, Site
@@ -178,7 +180,7 @@ def set_(
     if (account is None) == (site is None):
         raise click.UsageError("name --account or --site")
 
-    async def write() -> dict[str, object]:
+    async def write() -> _Written:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             async with database.unit_of_work(read_only=True) as uow:
@@ -201,7 +203,7 @@ def set_(
                 operator=operator.name,
                 dry_run=dry_run,
             )
-        return asdict(stored)
+            return await _written(database, stored)
 
     _show_one(run(write()), as_json=as_json, dry_run=dry_run)
 
@@ -215,7 +217,7 @@ def set_(
 def end_(program: Program, hold_id: UUID, dry_run: bool, as_json: bool) -> None:
     """End a hold."""
 
-    async def write() -> dict[str, object]:
+    async def write() -> _Written:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             async with database.unit_of_work(read_only=True) as uow:
@@ -229,7 +231,7 @@ def end_(program: Program, hold_id: UUID, dry_run: bool, as_json: bool) -> None:
                 operator=operator.name,
                 dry_run=dry_run,
             )
-        return asdict(ended)
+            return await _written(database, ended)
 
     _show_one(run(write()), as_json=as_json, dry_run=dry_run)
 
@@ -296,7 +298,7 @@ def start(
 ) -> None:
     """Begin a bypass; two people, exit 4 until the second has approved."""
 
-    async def write() -> Approval | dict[str, object]:
+    async def write() -> Approval | _Written:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             async with database.unit_of_work(read_only=True) as uow:
@@ -317,7 +319,7 @@ def start(
                 at=now(),
                 dry_run=dry_run,
             )
-        return asdict(begun)
+            return await _written(database, begun)
 
     _show_approval_or(run(write()), as_json=as_json, dry_run=dry_run)
 
@@ -331,14 +333,14 @@ def start(
 def end_of_bypass(program: Program, serial: str, dry_run: bool, as_json: bool) -> None:
     """End a bypass: the controller is back in the circuit."""
 
-    async def write() -> dict[str, object]:
+    async def write() -> _Written:
         async with program.database() as database:
             operator = (await program.session(database)).operator
             async with database.unit_of_work(read_only=True) as uow:
                 (meter,) = await find_meters(uow, operator.organisation_id, [serial])
             await program.require(database, operator, [Right.SUPPLY_HOLD], [meter.site_id])
             ended = await end_bypass(database, operator, meter, at=now(), dry_run=dry_run)
-        return asdict(ended)
+            return await _written(database, ended)
 
     _show_one(run(write()), as_json=as_json, dry_run=dry_run)
 
@@ -607,12 +609,35 @@ def shortage(
 # -- showing -----------------------------------------------------------------------------------
 
 
-def _show_one(fields: dict[str, object], *, as_json: bool, dry_run: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A hold or bypass as it is kept, and what its identifiers are called."""
+
+    stored: StoredHold | StoredBypass
+    names: SpokenNames
+
+    def for_people(self) -> dict[str, object]:
+        fields = asdict(self.stored)
+        del fields["organisation_id"]
+        return {
+            name.removesuffix("_id"): self.names.said(_text(value))
+            for name, value in fields.items()
+        }
+
+
+async def _written(database: Database, stored: StoredHold | StoredBypass) -> _Written:
+    async with database.unit_of_work(read_only=True) as uow:
+        names = await load_names(uow, stored.organisation_id, asdict(stored).values())
+    return _Written(stored, names)
+
+
+def _show_one(done: dict[str, object] | _Written, *, as_json: bool, dry_run: bool) -> None:
     if dry_run:
         tell("dry run: nothing was written")
     if as_json:
-        print_json(fields)
+        print_json(asdict(done.stored) if isinstance(done, _Written) else done)
         return
+    fields = done.for_people() if isinstance(done, _Written) else done
     print_table(("", ""), ((name, _text(value)) for name, value in fields.items()))
 
 
@@ -630,7 +655,9 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _show_approval_or(done: Approval | dict[str, object], *, as_json: bool, dry_run: bool) -> None:
+def _show_approval_or(
+    done: Approval | dict[str, object] | _Written, *, as_json: bool, dry_run: bool
+) -> None:
     if not isinstance(done, Approval):
         _show_one(done, as_json=as_json, dry_run=dry_run)
         return
