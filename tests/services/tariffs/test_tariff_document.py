@@ -36,7 +36,7 @@ from meterplex.services.tariffs.document import (
 )
 from meterplex.services.tariffs.file_format import parse_tariff
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 ROOF = TariffComponent(
     kind="rain",
     title="Rain water",

@@ -33,7 +33,7 @@ from meterplex.services.tariffs.files import (
 )
 from meterplex.services.tariffs.rated_document import describe, format_units
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 HEADER = "start,end,units\n"
 HOUR = "2026-07-01T00:00:00+08:00,2026-07-01T01:00:00+08:00"
 
