@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.conftest import Estate, make_estate, store_estate
 from tests.domain.tariff_samples import FLAT
+from tests.services.till import approve, balances_by_kind, cashier_and_manager
 from uuid_utils.compat import uuid7
 
 from meterplex.db import Database
@@ -21,7 +22,7 @@ from meterplex.domain.approvals import ApprovalId, ApprovalKind
 from meterplex.domain.charges import TariffVersionId
 from meterplex.domain.estate import Binding, BindingId, Meter, UsagePoint, UsagePointId
 from meterplex.domain.ledger import LedgerAccount
-from meterplex.domain.operators import Grant, Operator, OperatorId, Right
+from meterplex.domain.operators import Operator
 from meterplex.domain.prepayment import PrepaymentRules
 from meterplex.domain.prepayment.credit_order import CreditOrder
 from meterplex.domain.readings import Reading
@@ -37,9 +38,7 @@ from meterplex.services.accounts.open_account import (
     OpenedAccount,
     open_account,
 )
-from meterplex.services.books.book_entries import find_discrepancies
 from meterplex.services.charging.charge_readings import charge_meters
-from meterplex.services.operators import approvals
 from meterplex.services.orders.compare_counts import SeenWallet, compare_counts
 from meterplex.services.orders.deliver_orders import OrderDelivery
 from meterplex.services.orders.vend_credit import Sale, VendRequest, vend_credit
@@ -200,31 +199,19 @@ class Office:
 
     async def balances(self) -> Mapping[str, int]:
         """All balances that are not zero, by kind, in ledger units; the books are right."""
-        async with self.database.unit_of_work(read_only=True) as uow:
-            found = await uow.ledger.trial_balance(self.organisation_id, "CNY")
-            assert await find_discrepancies(uow, self.organisation_id) == ()
-        summed: dict[str, int] = {}
-        for name, units in found.items():
-            summed[name.kind.value] = summed.get(name.kind.value, 0) + units
-        return {kind: units for kind, units in summed.items() if units}
+        return await balances_by_kind(self.database, self.organisation_id)
 
     async def approve(self, kind: ApprovalKind, content: dict[str, Any]) -> ApprovalId:
         """Have the manager allow what the cashier asks for."""
-        at = self.clock()
-        async with self.database.unit_of_work() as uow:
-            asked = await approvals.ask(
-                uow,
-                self.cashier,
-                kind,
-                content,
-                subject="for a test",
-                reason="asked",
-                site_id=self.estate.site.id,
-                at=at,
-            )
-            await uow.commit()
-        decided = await approvals.decide(self.database, self.manager, asked.id, approve=True, at=at)
-        return decided.id
+        return await approve(
+            self.database,
+            self.cashier,
+            self.manager,
+            kind,
+            content,
+            site_id=self.estate.site.id,
+            at=self.clock(),
+        )
 
 
 async def open_office(database: Database, estate: Estate) -> Office:
@@ -239,17 +226,7 @@ async def open_office(database: Database, estate: Estate) -> Office:
         Binding(BindingId(uuid7()), organisation_id, meter.id, point.id, NOON - timedelta(days=9))
         for meter, point in zip(meters, points, strict=True)
     ]
-    cashier, manager = (
-        Operator(
-            OperatorId(uuid7()),
-            organisation_id,
-            name,
-            "en",
-            NOON,
-            grants=frozenset(Grant(right) for right in Right),
-        )
-        for name in ("cashier", "manager")
-    )
+    cashier, manager = cashier_and_manager(organisation_id, NOON)
     tariff = PublishedTariff(
         id=TariffVersionId(uuid7()),
         organisation_id=organisation_id,

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.conftest import Estate
+from tests.services.till import approve, balances_by_kind, cashier_and_manager
 from uuid_utils.compat import uuid7
 
 from meterplex.db import Database
@@ -21,14 +22,12 @@ from meterplex.domain.estate import (
     UsagePointId,
 )
 from meterplex.domain.ledger import LedgerAccount
-from meterplex.domain.operators import Grant, Operator, OperatorId, Right
+from meterplex.domain.operators import Operator
 from meterplex.domain.prepayment import OrderState, PrepaymentRules
 from meterplex.domain.prepayment.credit_order import CreditOrder, OrderStep
 from meterplex.domain.registers import ELECTRICITY
 from meterplex.sdk import MeterDriver
 from meterplex.sdk.testing import TwinLink
-from meterplex.services.books.book_entries import find_discrepancies
-from meterplex.services.operators import approvals
 from meterplex.services.orders.crash_points import CrashHook, no_crash
 from meterplex.services.orders.deliver_orders import OrderDelivery
 from meterplex.services.orders.evidence import DIRECT, LinkFacts
@@ -115,15 +114,8 @@ class Desk:
                 return
 
     async def balances(self) -> dict[str, int]:
-        """All balances that are not zero, by kind, in ledger units."""
-        async with self.database.unit_of_work(read_only=True) as uow:
-            found = await uow.ledger.trial_balance(self.account.organisation_id, "CNY")
-            assert await find_discrepancies(uow, self.account.organisation_id) == ()
-        summed: dict[str, int] = {}
-        for account, units in found.items():
-            if units:
-                summed[account.kind.value] = summed.get(account.kind.value, 0) + units
-        return summed
+        """All balances that are not zero, by kind, in ledger units; the books are right."""
+        return await balances_by_kind(self.database, self.account.organisation_id)
 
     async def balance(self, account: LedgerAccount) -> int:
         async with self.database.unit_of_work(read_only=True) as uow:
@@ -132,21 +124,15 @@ class Desk:
 
     async def approve(self, kind: ApprovalKind, content: dict[str, Any]) -> ApprovalId:
         """Have the manager allow what the cashier asks for."""
-        at = self.clock()
-        async with self.database.unit_of_work() as uow:
-            asked = await approvals.ask(
-                uow,
-                self.cashier,
-                kind,
-                content,
-                subject="for a test",
-                reason="asked",
-                site_id=self.account.site_id,
-                at=at,
-            )
-            await uow.commit()
-        decided = await approvals.decide(self.database, self.manager, asked.id, approve=True, at=at)
-        return decided.id
+        return await approve(
+            self.database,
+            self.cashier,
+            self.manager,
+            kind,
+            content,
+            site_id=self.account.site_id,
+            at=self.clock(),
+        )
 
     async def change_account(self, **changes: Any) -> None:
         async with self.database.unit_of_work() as uow:
@@ -201,26 +187,15 @@ async def open_desk(
         account_id=account.id,
         mode=mode,
     )
-    people = [
-        Operator(
-            OperatorId(uuid7()),
-            organisation_id,
-            name,
-            "en",
-            NOON,
-            grants=frozenset(Grant(right) for right in Right),
-        )
-        for name in ("cashier", "manager")
-    ]
+    cashier, manager = cashier_and_manager(organisation_id, NOON)
     async with database.unit_of_work() as uow:
         await uow.customers.add(customer)
         await uow.accounts.add(account)
         await uow.usage_points.add(point)
         await uow.bindings.add(binding)
-        for each in people:
+        for each in (cashier, manager):
             await uow.operators.add(each, "no password")
         await uow.commit()
-    cashier, manager = people
     settings = {"count_checked": "true"} | settings
     return Desk(database, estate, account, binding, meter, cashier, manager, settings=settings)
 
