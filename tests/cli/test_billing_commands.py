@@ -241,7 +241,7 @@ def test_check_lists_what_is_wrong(cli: Cli, account: str, database_file: Path) 
     asyncio.run(damage())
     checked = cli("ledger", "check")
     assert checked.exit_code == 1
-    assert "1 ledger units paid, 0 by what is owed" in checked.stdout
+    assert "0.0001 CNY paid, 0.0000 by what is owed" in checked.stdout
 
 
 @pytest.mark.parametrize(

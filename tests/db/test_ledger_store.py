@@ -214,8 +214,8 @@ async def test_kept_balance_that_was_tampered_with_is_found(
     async with database.unit_of_work(read_only=True) as uow:
         found = await find_discrepancies(uow, estate.organisation.id)
     assert found == (
-        "cash:cash: balance 6, its postings sum to -5 ledger units CNY",
-        f"{SOLD}: balance 6, its postings sum to 5 ledger units CNY",
+        "cash:cash: balance 0.0006, its postings sum to -0.0005 CNY",
+        f"{SOLD}: balance 0.0006, its postings sum to 0.0005 CNY",
     )
 
 

@@ -138,7 +138,7 @@ async def test_wrong_books_are_not_closed_and_are_told(tenancy: Tenancy, databas
     await run_sql(
         database_url, "UPDATE ledger_account SET balance_units = 7 WHERE balance_units = 100000"
     )
-    with pytest.raises(BooksWrongError, match="revenue:electricity: balance 7"):
+    with pytest.raises(BooksWrongError, match="revenue:electricity: balance 0.0007"):
         await close(tenancy, JULY)
     async with tenancy.database.unit_of_work(read_only=True) as uow:
         problems = await check_books(uow, tenancy.account.organisation_id)
@@ -209,4 +209,4 @@ async def test_check_names_bills_and_debts_that_differ_from_what_is_owed(
     async with tenancy.database.unit_of_work(read_only=True) as uow:
         problems = await check_books(uow, organisation_id)
     assert ["bill EAST-B2026" in line for line in problems] == [True, False]
-    assert problems[1].startswith("debt plan old of account A0: 50000 of 40000 ledger units")
+    assert problems[1].startswith("debt plan old of account A0: 5.0000 of 4.0000 CNY")

@@ -20,6 +20,7 @@ from meterplex.domain.ledger import (
     period_of,
     reverse,
 )
+from meterplex.domain.money import ledger_decimal
 from meterplex.domain.prepayment.orders import OrderId
 from meterplex.services.billing.settle_bills import note_paid
 
@@ -164,11 +165,11 @@ async def find_discrepancies(uow: UnitOfWork, organisation_id: OrganisationId) -
         kept = await uow.ledger.trial_balance(organisation_id, currency)
         summed = await uow.ledger.summed(organisation_id, currency)
         problems += [
-            f"{account}: balance {kept.get(account, 0)}, its postings sum to "
-            f"{summed.get(account, 0)} ledger units {currency}"
+            f"{account}: balance {ledger_decimal(kept.get(account, 0))}, its postings sum to "
+            f"{ledger_decimal(summed.get(account, 0))} {currency}"
             for account in sorted(kept.keys() | summed.keys())
             if kept.get(account, 0) != summed.get(account, 0)
         ]
         if total := sum(summed.values()):
-            problems.append(f"all balances sum to {total} ledger units {currency}, expected 0")
+            problems.append(f"all balances sum to {ledger_decimal(total)} {currency}, expected 0")
     return tuple(problems)

@@ -10,6 +10,7 @@ from meterplex.domain.bills import IssuedBill, spread_outstanding
 from meterplex.domain.charges import Charge, ChargeKind
 from meterplex.domain.estate import OrganisationId
 from meterplex.domain.ledger import debt, next_period
+from meterplex.domain.money import ledger_decimal
 from meterplex.services.billing.settle_bills import billed_units_open
 from meterplex.services.books.book_entries import find_discrepancies
 from meterplex.services.books.close_period import trial_balance
@@ -53,8 +54,9 @@ async def _check_bills(uow: UnitOfWork, account: Account) -> list[str]:
         )
         paid = spread_outstanding([bill.amount_units for bill in of_category], still_open)
         problems += [
-            f"bill {bill.number} of account {account.number}: {bill.paid_units} ledger units "
-            f"paid, {paid_units} by what is owed"
+            f"bill {bill.number} of account {account.number}: "
+            f"{ledger_decimal(bill.paid_units)} {bill.currency} paid, "
+            f"{ledger_decimal(paid_units)} by what is owed"
             for bill, paid_units in zip(of_category, paid, strict=True)
             if bill.paid_units != paid_units
         ]
@@ -67,8 +69,8 @@ async def _check_debts(uow: UnitOfWork, account: Account) -> list[str]:
     names = [debt(each.id) for each in debts]
     left = await uow.ledger.balances(organisation_id, account.currency, names)
     return [
-        f"debt plan {each.name} of account {account.number}: {-left[name]} of "
-        f"{each.plan.debt_units} ledger units are left"
+        f"debt plan {each.name} of account {account.number}: {ledger_decimal(-left[name])} of "
+        f"{ledger_decimal(each.plan.debt_units)} {each.currency} are left"
         for each, name in zip(debts, names, strict=True)
         if not 0 <= -left[name] <= each.plan.debt_units
         or (each.ended_at is not None) != (left[name] == 0)
