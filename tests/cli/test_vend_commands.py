@@ -215,6 +215,7 @@ def test_order_of_a_meter_is_shown_tried_again_and_given_up(
     shown = answer(cli("order", "show", order, "--json"))
     assert (shown["meter"], [each["code"] for each in shown["steps"]]) == ("m1", ["asked"])
     assert "50.00 CNY paid" in cli("order", "show", order).stdout
+    assert "transit:m1/a-1" in cli("ledger", "entries", "--order", order).stdout
     assert answer(cli("order", "retry", order, "--json"))["state"] == "paid"
     void = ("order", "void", order, "--reason", "wrong flat")
     assert cli(*void, "--dry-run").exit_code == 0
