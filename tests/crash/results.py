@@ -1,4 +1,4 @@
-"""What the kills of this session came to."""
+"""What the kills came to."""
 
 WRITTEN: list[str] = []
 """Lines for the end of its report."""

@@ -9,7 +9,7 @@ from meterplex.domain.supply_gate import Refusal
 from meterplex.services.orders.crash_points import CrashPoint, Moment
 
 WRITTEN: list[str] = []
-"""Tables of this session, for the end of its report."""
+"""Tables for the end of the report of the tests."""
 
 
 @dataclass
