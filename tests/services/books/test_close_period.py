@@ -138,7 +138,7 @@ async def test_wrong_books_are_not_closed_and_are_told(tenancy: Tenancy, databas
     await run_sql(
         database_url, "UPDATE ledger_account SET balance_units = 7 WHERE balance_units = 100000"
     )
-    with pytest.raises(BooksWrongError, match="revenue:electricity: balance 0.0007"):
+    with pytest.raises(BooksWrongError, match=r"revenue:electricity: balance 0\.0007"):
         await close(tenancy, JULY)
     async with tenancy.database.unit_of_work(read_only=True) as uow:
         problems = await check_books(uow, tenancy.account.organisation_id)
