@@ -33,7 +33,7 @@ from meterplex.db import Database
 from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import AccountState
 from meterplex.domain.commands import SETTLED, CommandState
-from meterplex.domain.estate import Binding, BindingId, UsagePoint, UsagePointId
+from meterplex.domain.estate import Binding, BindingId, ChannelId, UsagePoint, UsagePointId
 from meterplex.domain.operators import Grant, Operator, OperatorId, Right
 from meterplex.domain.prepayment import FINAL, Direction, OrderKind, OrderState
 from meterplex.domain.registers import ELECTRICITY
@@ -245,19 +245,21 @@ class Street:
         point = UsagePoint(
             UsagePointId(uuid7()), organisation_id, site.id, f"p-{number}", ELECTRICITY
         )
-        template = self.estate.meters[0]
+        channel = replace(self.estate.channel, id=ChannelId(uuid7()), code=f"bus-{number + 2}")
+        template = replace(self.estate.meters[0], channel_id=channel.id)
         meters = [
             replace(
                 template,
                 id=uuid7(),
                 serial=f"{number * 2 + each + 1000}",
-                address=str(number * 2 + each + 1),
+                address=str(each + 1),
             )
             for each in range(2)
         ]
         since = datetime.now(UTC) - timedelta(days=2)
         binding = Binding(BindingId(uuid7()), organisation_id, meters[0].id, point.id, since)
         async with self.database.unit_of_work() as uow:
+            await uow.channels.add(channel)
             await uow.meters.add_all(meters)
             await uow.usage_points.add(point)
             await uow.bindings.add(binding)
