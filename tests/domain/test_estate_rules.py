@@ -1,7 +1,7 @@
 import pytest
 
 from meterplex.domain.bus_plan import BusConcern, Population, check_population
-from meterplex.domain.estate_rules import parent_cycles, shared_places
+from meterplex.domain.estate_rules import is_other_meter, parent_cycles, shared_places
 
 
 def test_places_with_one_thing_are_not_shared() -> None:
@@ -48,3 +48,20 @@ def test_population_beyond_the_limit_and_of_two_protocols_is_told() -> None:
         BusConcern.TOO_MANY_DEVICES,
         BusConcern.MIXED_PROTOCOLS,
     ]
+
+
+@pytest.mark.parametrize(
+    ("serial", "told", "other"),
+    [
+        ("20260711000123", "20260711000123", False),
+        ("20260711000123", "260711000123", False),
+        ("000711000123", "711000123", False),
+        ("abc-1", "ABC-1", False),
+        ("m1", None, False),
+        ("m1", "", False),
+        ("20260711000123", "260711000124", True),
+        ("m1", "m2", True),
+    ],
+)
+def test_another_meter_is_known_by_its_number(serial: str, told: str | None, other: bool) -> None:
+    assert is_other_meter(serial, told) is other

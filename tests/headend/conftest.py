@@ -91,6 +91,7 @@ class Device:
     """The far end."""
 
     alive: bool = True
+    serial: str = ""
     energy: int = 100
     forced_off: bool = False
     fee_control_off: bool = False
@@ -105,7 +106,7 @@ class Device:
             return "no"
         if word in ("off", "auto"):
             self.forced_off = word == "off"
-        reply = f"{self.energy},{self._supply()}" if word == "read" else "ok"
+        reply = {"read": f"{self.energy},{self._supply()}", "who": self.serial}.get(word, "ok")
         return None if word in self.mute_after else reply
 
     def _supply(self) -> str:
@@ -129,8 +130,7 @@ class WordDriver(MeterDriver):
         return answer
 
     async def identify(self) -> Identity:
-        await self._say("who")
-        return Identity("word_meter")
+        return Identity("word_meter", await self._say("who") or None)
 
     async def read(self, registers: Collection[RegisterType] | None = None) -> MeterSnapshot:
         energy, supply = (await self._say("read")).split(",")

@@ -89,6 +89,28 @@ def test_a_meter_is_lost_once_and_restored_once(new_world: NewWorld) -> None:
     ]
 
 
+def test_what_answers_in_place_of_a_lost_meter_is_asked_who_it_is(new_world: NewWorld) -> None:
+    world = new_world(3)
+
+    async def run() -> None:
+        task = asyncio.create_task(read_for(world, 400))
+        await asyncio.sleep(25)
+        world.wire.devices["2"].alive = False
+        await asyncio.sleep(200)
+        world.wire.devices["2"].serial = "90000001"
+        world.wire.devices["2"].alive = True
+        await task
+
+    run_in_virtual_time(run())
+    told = [
+        snapshot.serial
+        for finished in world.sink.runs
+        for snapshot in finished.taken
+        if snapshot.meter.id == world.members["2"].meter.id
+    ]
+    assert [serial for serial in told if serial] == ["90000001"]
+
+
 def test_dead_meters_cost_one_short_probe_each_probe_interval(new_world: NewWorld) -> None:
     world = new_world(27, interval_s=1)
     for address in ("5", "6", "7"):

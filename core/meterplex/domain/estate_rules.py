@@ -2,10 +2,35 @@
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Thing = TypeVar("Thing")
+
+
+NUMBER_DIGITS_MIN: Final = 8
+"""Fewer digits than these are not taken for the end of a longer number. Own choice."""
+
+
+def plain_number(text: str | None) -> str | None:
+    """Return a meter number without what makers and installers write differently."""
+    if text is None:
+        return None
+    return text.strip().lstrip("0").upper() or None
+
+
+def is_same_number(wanted: str, came: str) -> bool:
+    """Whether two plain numbers are one: meters show the end of what is printed on them.
+
+    An Acrel meter tells 12 digits; the number on its plate may have 14.
+    """
+    return wanted == came or (len(came) >= NUMBER_DIGITS_MIN and wanted.endswith(came))
+
+
+def is_other_meter(serial: str, told: str | None) -> bool:
+    """Whether a device tells a number, and it is another one than that of the meter here."""
+    wanted, came = plain_number(serial), plain_number(told)
+    return wanted is not None and came is not None and not is_same_number(wanted, came)
 
 
 def shared_places(

@@ -23,6 +23,9 @@ PER_HOUR_MAX: Final[Mapping[Unit, Decimal]] = {
 STEP_MAX: Final = Decimal(1)
 """What a counter may rise at once, in its unit: some count whole kWh or cubic metres. Guess."""
 
+OTHER_METER: Final = "other_meter"
+"""Flag of a meter at whose place a device with another number answers: nothing of it is good."""
+
 _HOUR: Final = timedelta(hours=1)
 
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from meterplex.domain.bus_status import BusStatus
 from meterplex.domain.estate import Channel, LinkState, LostReason, Meter, MeterId
+from meterplex.domain.plausibility import OTHER_METER
 from meterplex.domain.readings import ReadFailure, ReadingRun, ReadingSource, RunId
 from meterplex.headend.line import Line
 from meterplex.headend.line_link import LineLink
@@ -246,15 +247,17 @@ class Bus:
         link = self.link(member, order)
         try:
             driver = self.driver(member, link)
-            if member.plan.is_lost:
-                # A probe: its short reply makes a dead meter cost little.
-                await supervise(driver.identify(), link, deadline_s=self.read_deadline_s)
+            told = None
+            if member.plan.is_lost or OTHER_METER in member.meter.flags:
+                # A probe: its short reply makes a dead meter cost little, and shows a new one.
+                told = await supervise(driver.identify(), link, deadline_s=self.read_deadline_s)
             snapshot = await supervise(driver.read(), link, deadline_s=self.read_deadline_s)
             check_snapshot(snapshot, member.model)
         except PluginError as error:
             self.plugins.report_failure(member.meter.model, "read", error)
             raise
-        return TakenSnapshot(member.meter, self.wall(), snapshot)
+        serial = None if told is None else told.serial
+        return TakenSnapshot(member.meter, self.wall(), snapshot, serial)
 
     def _fault(self, error: DriverError | PluginError) -> LostReason:
         if isinstance(error, LinkUnavailableError):

@@ -25,6 +25,7 @@ from meterplex.domain.account_mode import AccountMode
 from meterplex.domain.accounts import Category
 from meterplex.domain.charges import ChargeKind, HoldReason, HoldState, ReadingHold
 from meterplex.domain.ledger import customer, receivable, revenue, tax
+from meterplex.domain.plausibility import OTHER_METER
 from meterplex.domain.readings import ReadingQuality
 from meterplex.domain.registers import ACTIVE_ENERGY_IMPORT
 from meterplex.domain.tariff import Span, Standing, Surcharge
@@ -278,6 +279,20 @@ async def test_what_cannot_be_is_held_and_moves_no_money(
     async with database.unit_of_work(read_only=True) as uow:
         events = await uow.events.newest(estate.organisation.id, tenancy.meter_id)
     assert [(event.kind, event.code) for event in events] == [("flag_raised", "reading_held")]
+    assert await tenancy.balances() == {}
+
+
+async def test_reading_of_another_device_is_held_as_replaced(
+    database: Database, estate: Estate
+) -> None:
+    tenancy = await move_in(database, estate)
+    async with database.unit_of_work() as uow:
+        flags = frozenset({OTHER_METER})
+        await uow.meters.set_flags(estate.organisation.id, tenancy.meter_id, flags)
+        await uow.commit()
+    await tenancy.read((1, "104"), quality=ReadingQuality.SUSPECT)
+    assert [hold.reason for hold in (await tenancy.charge(1)).held] == [HoldReason.REPLACED]
+    assert (await tenancy.charge(1)).held == ()
     assert await tenancy.balances() == {}
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from meterplex.db import Database, migrations
 from meterplex.db.errors import MissingReferenceError
 from meterplex.domain.estate import LinkState, LostReason, MeterId
+from meterplex.domain.plausibility import OTHER_METER
 from meterplex.domain.readings import (
     DeviceEventRecord,
     EventKind,
@@ -359,3 +360,23 @@ async def test_run_makes_the_partition_of_its_month(
     async with migrations.transaction(database_url) as connection:
         month = sa.select(sa.func.count()).select_from(sa.table("reading_2026_11"))
         assert (await connection.execute(month)).scalar_one() == 1
+
+
+async def test_readings_of_another_meter_in_its_place_are_none_of_its_own(
+    database: Database, estate: "Estate"
+) -> None:
+    own = estate.meters[0].serial
+    told = ["90000001", None, own, None]
+    seen = []
+    for minute, serial in enumerate(told):
+        taken = replace(take(estate, kwh(f"{100 + minute}"), minute=minute), serial=serial)
+        await store(database, estate, taken)
+        reading = await energy(database, estate)
+        seen.append((reading.quality, OTHER_METER in await flags(database, estate)))
+    assert seen == [
+        (ReadingQuality.SUSPECT, True),
+        (ReadingQuality.SUSPECT, True),  # not asked again, so nothing is known better
+        (ReadingQuality.GOOD, False),
+        (ReadingQuality.GOOD, False),
+    ]
+    assert (EventKind.FLAG_RAISED, OTHER_METER) in await flag_events(database, estate)

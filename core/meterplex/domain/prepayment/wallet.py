@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from meterplex.domain.estate_rules import is_same_number
 from meterplex.domain.money import ledger_decimal
 from meterplex.domain.prepayment.orders import Direction
 
@@ -52,9 +53,6 @@ class Wallet:
         return {record.count: record for record in self.records or ()}
 
 
-NUMBER_DIGITS_MIN: Final = 8
-"""Fewer digits than these are not taken for the end of a longer number. Own choice."""
-
 Baseline: TypeAlias = Wallet
 """A wallet as it was read right before arming."""
 
@@ -91,17 +89,9 @@ def difference_of_identity(expected: Wallet, seen: Wallet) -> str | None:
         ("meter", expected.meter, seen.meter),
         ("customer", expected.customer, seen.customer),
     ):
-        if wanted is not None and came is not None and not _same_number(wanted, came):
+        if wanted is not None and came is not None and not is_same_number(wanted, came):
             return f"{what} number {came}, expected {wanted}"
     return None
-
-
-def _same_number(wanted: str, came: str) -> bool:
-    """Whether two numbers are one: meters show the end of what is printed on them.
-
-    An Acrel meter tells 12 digits; the number on its plate may have 14.
-    """
-    return wanted == came or (len(came) >= NUMBER_DIGITS_MIN and wanted.endswith(came))
 
 
 def total_moved(before: Wallet, now: Wallet) -> int | None:

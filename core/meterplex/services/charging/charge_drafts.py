@@ -10,7 +10,15 @@ import uuid_utils.compat
 
 from meterplex.db.charges import ChargedPeriod, ChargedRegister
 from meterplex.domain.accounts import Account
-from meterplex.domain.charges import Charge, ChargeId, ChargeKind, HoldId, HoldState, ReadingHold
+from meterplex.domain.charges import (
+    Charge,
+    ChargeId,
+    ChargeKind,
+    HoldId,
+    HoldReason,
+    HoldState,
+    ReadingHold,
+)
 from meterplex.domain.charging import Hold, Shown, Tiling
 from meterplex.domain.estate import Binding, Site
 from meterplex.domain.ledger import LedgerAccount
@@ -273,6 +281,8 @@ def _raised(
         detail=hold.held.detail,
     )
     if before is not None and before.state is HoldState.OPEN:
+        if before.reason is HoldReason.REPLACED and hold.held.reason is HoldReason.SUSPECT:
+            return ()  # it is known why it is doubtful
         fresh = replace(fresh, raised_at=before.raised_at)
     return () if fresh == before else (fresh,)
 

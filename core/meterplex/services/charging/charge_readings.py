@@ -7,7 +7,7 @@ locked, and what is charged already adds nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -15,8 +15,9 @@ from uuid import UUID
 from meterplex.db import Database, UnitOfWork
 from meterplex.db.outbox import OutboxMessage
 from meterplex.domain.accounts import Account, AccountState
-from meterplex.domain.charges import Charge, ReadingHold
+from meterplex.domain.charges import Charge, HoldReason, ReadingHold
 from meterplex.domain.estate import AccountId, Binding, MeterId, OrganisationId
+from meterplex.domain.plausibility import OTHER_METER
 from meterplex.services.charging.charge_drafts import Draft, draft_charges
 from meterplex.services.charging.charge_entries import book_charges
 from meterplex.services.charging.charged_counters import RULE, CounterLoader, Uncharged
@@ -123,6 +124,16 @@ def _batches(account_ids: Sequence[AccountId]) -> Sequence[Sequence[AccountId]]:
     ]
 
 
+def _is_doubtful(hold: ReadingHold) -> bool:
+    return hold.reason is HoldReason.SUSPECT
+
+
+def _of_stranger(hold: ReadingHold) -> ReadingHold:
+    if not _is_doubtful(hold):
+        return hold
+    return replace(hold, reason=HoldReason.REPLACED, detail="another device answers at this place")
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """Charging of one batch of accounts, in one transaction."""
@@ -154,10 +165,27 @@ class _Run:
             drafts += await draft_metered(
                 self.uow, self.organisation_id, accounts, in_meter, self.book, self.at
             )
+        drafts = await self._name_strangers(drafts)
         charges = await book_charges(self.uow, self.organisation_id, drafts, self.at, self.operator)
         return ChargingOutcome(
             charges, tuple(hold for draft in drafts for hold in draft.raised), tuple(uncharged)
         )
+
+    async def _name_strangers(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """Say of doubtful readings that another device gave them, where one is known to answer."""
+        doubtful = {
+            draft.binding.meter_id for draft in drafts if any(map(_is_doubtful, draft.raised))
+        }
+        if not doubtful:
+            return list(drafts)
+        meters = await self.uow.meters.by_ids(self.organisation_id, doubtful)
+        replaced = {meter.id for meter in meters.values() if OTHER_METER in meter.flags}
+        return [
+            replace(draft, raised=tuple(map(_of_stranger, draft.raised)))
+            if draft.binding.meter_id in replaced
+            else draft
+            for draft in drafts
+        ]
 
     async def _draft_rated(
         self,

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from meterplex.db import Database, UnitOfWork
 from meterplex.domain.estate import Meter, MeterId, OrganisationId
-from meterplex.domain.plausibility import CounterReading, doubt
+from meterplex.domain.estate_rules import is_other_meter
+from meterplex.domain.plausibility import OTHER_METER, CounterReading, doubt
 from meterplex.domain.prepayment import PrepaymentRules
 from meterplex.domain.readings import (
     DeviceEventRecord,
@@ -33,7 +34,7 @@ SUSPECT_READING: Final = "suspect_reading"
 REFUSED_READING: Final = "refused_reading"
 """Flag of a meter of whose last snapshot a value could not be kept."""
 
-_OWN_FLAGS: Final = frozenset({SUSPECT_READING, REFUSED_READING})
+_OWN_FLAGS: Final = frozenset({SUSPECT_READING, REFUSED_READING, OTHER_METER})
 _STEPS_MAX: Final = (1 << 63) - 1
 
 RULES: Final = PrepaymentRules()
@@ -43,11 +44,16 @@ LastGood = Mapping[tuple[MeterId, str], Reading]
 
 @dataclass(frozen=True, slots=True)
 class TakenSnapshot:
-    """What one read of one meter gave, and when its reply came in (UTC)."""
+    """What one read of one meter gave, and when its reply came in (UTC).
+
+    Attributes:
+        serial: that the device told, where it was asked: when it had been lost.
+    """
 
     meter: Meter
     read_at: datetime
     snapshot: MeterSnapshot
+    serial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +153,11 @@ async def _judge(uow: UnitOfWork, run: ReadingRun, taken: Sequence[TakenSnapshot
         {each.meter.id for each in taken},
         before=min(each.read_at for each in taken),
     )
+    meters = await uow.meters.by_ids(run.organisation_id, {each.meter.id for each in taken})
     judged = []
     for each in taken:
-        judged.append(_judge_snapshot(each, run.source, known, last_good))
+        stranger = _stranger(each, meters[each.meter.id])
+        judged.append(_judge_snapshot(each, run.source, known, last_good, stranger))
         await asyncio.sleep(0)  # a line may be waiting for the event loop
     return judged
 
@@ -159,20 +167,30 @@ def _judge_snapshot(
     source: ReadingSource,
     known: dict[str, RegisterType],
     last_good: LastGood,
+    stranger: str,
 ) -> _Judged:
     """Make readings of a snapshot; a register type seen here first is added to ``known``."""
     readings: list[Reading] = []
-    raised: dict[str, str] = {}
+    raised: dict[str, str] = {OTHER_METER: stranger} if stranger else {}
     for value in taken.snapshot.values:
         refusal = _refusal(value, known.setdefault(value.register.slug, value.register))
         if refusal is not None:
             raised.setdefault(REFUSED_READING, f"{value.register.slug}: {refusal}")
             continue
-        reading = _reading(taken, value, source, last_good)
+        reading = _reading(taken, value, source, last_good, stranger)
         readings.append(reading)
         if reading.quality is ReadingQuality.SUSPECT:
             raised.setdefault(SUSPECT_READING, f"{value.register.slug}: {reading.reason}")
     return _Judged(taken, tuple(readings), raised)
+
+
+def _stranger(taken: TakenSnapshot, meter: Meter) -> str:
+    """Say which device answers in the meter's place; empty when none is known to."""
+    if is_other_meter(meter.serial, taken.serial):
+        return f"number {taken.serial} answers, expected {meter.serial}"
+    if taken.serial is None and OTHER_METER in meter.flags:
+        return f"not known to be {meter.serial}"
+    return ""
 
 
 def _refusal(value: RegisterValue, known: RegisterType) -> str | None:
@@ -192,10 +210,14 @@ def _is_number(value: object) -> bool:
 
 
 def _reading(
-    taken: TakenSnapshot, value: RegisterValue, source: ReadingSource, last_good: LastGood
+    taken: TakenSnapshot,
+    value: RegisterValue,
+    source: ReadingSource,
+    last_good: LastGood,
+    stranger: str,
 ) -> Reading:
     before = last_good.get((taken.meter.id, value.register.slug))
-    reason = doubt(
+    reason = stranger or doubt(
         value.register,
         CounterReading(value.value, taken.read_at),
         None if before is None else CounterReading(before.value, before.read_at),

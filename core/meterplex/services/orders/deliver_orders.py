@@ -26,6 +26,7 @@ from meterplex.db.errors import (
     TransactionConflictError,
 )
 from meterplex.domain.estate import BindingId, MeterId, OrganisationId
+from meterplex.domain.estate_rules import plain_number
 from meterplex.domain.prepayment import (
     AnswerStep,
     AnswerVerdict,
@@ -78,7 +79,6 @@ from meterplex.services.orders.meter_alarms import CreditAlarm, raise_alarm
 from meterplex.services.orders.meter_wallets import (
     currency_amount,
     expected_of,
-    meter_number,
     wallet_of,
 )
 from meterplex.services.orders.settle_orders import HeldOrder, OrderMovedError
@@ -268,7 +268,7 @@ class OrderDelivery:
     async def _read(self, order: CreditOrder, meter: CreditMeter, link: LinkFacts) -> WalletRead:
         self.crash(CrashPoint.BASELINE_READ, Moment.BEFORE)
         identity = await meter.identify()
-        wallet = wallet_of(await meter.read_credit(), meter_number(identity.serial))
+        wallet = wallet_of(await meter.read_credit(), plain_number(identity.serial))
         clock = None
         if link.frame_lifetime is not None and Capability.CLOCK in meter.capabilities:
             clock = await meter.read_clock()

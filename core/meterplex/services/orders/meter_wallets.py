@@ -8,6 +8,7 @@ from fractions import Fraction
 from meterplex.db import UnitOfWork
 from meterplex.db.accounts import WalletRow
 from meterplex.domain.estate import Binding, Meter
+from meterplex.domain.estate_rules import plain_number
 from meterplex.domain.money import Rounding, ledger_decimal, to_ledger_units
 from meterplex.domain.prepayment import Wallet
 from meterplex.sdk import CreditState, DamagedReplyError
@@ -36,16 +37,9 @@ def currency_amount(amount_units: int) -> Decimal:
     return ledger_decimal(amount_units)
 
 
-def meter_number(text: str | None) -> str | None:
-    """Return a meter number without what makers and installers write differently."""
-    if text is None:
-        return None
-    return text.strip().lstrip("0").upper() or None
-
-
 def expected_of(meter: Meter) -> Wallet:
     """Return who must answer for a meter; nothing else is compared."""
-    return Wallet(remaining_units=0, meter=meter_number(meter.serial))
+    return Wallet(remaining_units=0, meter=plain_number(meter.serial))
 
 
 def wallet_of_row(row: WalletRow) -> Wallet:
