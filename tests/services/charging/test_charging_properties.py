@@ -139,6 +139,18 @@ async def check_tiles(tenancy: Tenancy) -> None:
     await tenancy.check_books()
 
 
+@pytest.mark.parametrize(
+    "replayed",
+    [
+        "at once",
+        pytest.param(
+            "in pieces",
+            marks=pytest.mark.xfail(
+                strict=False, reason="a charge among late readings may replay differently"
+            ),
+        ),
+    ],
+)
 @settings(
     max_examples=EXAMPLES,
     phases=[Phase.explicit, Phase.generate],  # shrinking a history takes minutes
@@ -150,6 +162,7 @@ def test_order_doubles_and_batches_change_nothing(
     stage: Stage,
     case: tuple[list[tuple[float, Decimal, ReadingQuality]], int],
     data: st.DataObject,
+    replayed: str,
 ) -> None:
     history, _ = case
     shuffled = data.draw(st.permutations(history))
@@ -173,7 +186,7 @@ def test_order_doubles_and_batches_change_nothing(
             await check_tiles_books(in_pieces)
         assert await periods(in_pieces) == await periods(at_once)
         await check_tiles(at_once)
-        for each in await at_once.charges():
+        for each in await (at_once if replayed == "at once" else in_pieces).charges():
             replay = await replay_charge(stage.database, each.organisation_id, each.id)
             assert replay.same, (each, replay)
 
